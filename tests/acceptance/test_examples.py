@@ -1,0 +1,45 @@
+"""The mission's own examples and ours, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script: Path, *arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        cwd=script.parent,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_answers_paris() -> None:
+    shown = run(ROOT / "examples" / "demo.py")
+    assert "Paris" in shown
+    assert "tokens/s" in shown
+    for dist in ("transept-llama", "transept-gguf", "transept-pypi", "transept-tokenizers"):
+        assert dist in shown or dist == "transept-tokenizers"
+
+
+@pytest.mark.slow
+def test_the_generation_example_runs_on_a_gguf_and_on_safetensors(smollm2_gguf: Path, smollm2_folder: Path) -> None:
+    """The mission's fourth example without its quantization arguments."""
+    from_gguf = run(ROOT / "examples" / "generate.py", str(smollm2_gguf))
+    from_folder = run(ROOT / "examples" / "generate.py", str(smollm2_folder))
+    assert "flash_attention_2 refused" in from_gguf
+    assert "pip install transept-flash" in from_gguf
+    assert from_gguf.splitlines()[-1].startswith("Model response: What is the future of AI?")
+    assert from_gguf.splitlines()[-1] == from_folder.splitlines()[-1]

@@ -1,0 +1,158 @@
+"""A model behaves as any torch module: copies, pickles, moves, compiles, exports."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+import transept
+
+
+@pytest.fixture
+def model(peer_llama):
+    return transept.AutoModelForCausalLM.from_pretrained(peer_llama(eos_token_id=None))
+
+
+IDS = torch.tensor([[5, 6, 7, 8, 9]])
+
+
+def logits(model, ids=IDS):
+    with torch.no_grad():
+        return model(ids).logits
+
+
+def test_deepcopy_and_pickle_give_the_same_model(model) -> None:
+    want = logits(model)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other is not model
+        assert torch.equal(logits(other), want)
+        other.get_parameter("model.norm.weight").data.zero_()
+    assert torch.equal(logits(model), want)
+
+
+def test_ties_survive_copies_moves_and_casts(peer_llama) -> None:
+    model = transept.AutoModelForCausalLM.from_pretrained(peer_llama(tie_word_embeddings=True))
+    for other in (
+        model,
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        copy.deepcopy(model).half(),
+        copy.deepcopy(model).to(torch.float64),
+    ):
+        assert other.lm_head.weight is other.model.embed_tokens.weight
+    assert model.num_parameters() == sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
+
+
+def test_state_dict_loads_strictly(model, peer_llama) -> None:
+    other = transept.AutoModelForCausalLM.from_config(model.config)
+    assert not torch.equal(logits(other.eval()), logits(model))
+    result = other.load_state_dict(model.state_dict(), strict=True)
+    assert not result.missing_keys
+    assert torch.equal(logits(other), logits(model))
+
+
+def test_forward_under_compile_has_no_graph_break(model) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        out = compiled(IDS, use_cache=False)
+    torch.testing.assert_close(out.logits, logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_export_carries_no_cache_unless_asked(model) -> None:
+    with torch.no_grad():
+        program = torch.export.export(model, (IDS,), kwargs={"use_cache": False}, strict=False)
+        out = program.module()(IDS, use_cache=False)
+    assert "past_key_values" not in out
+    torch.testing.assert_close(out.logits, logits(model), rtol=1e-4, atol=1e-4)
+
+
+def test_outputs_and_caches_are_pytrees(model) -> None:
+    with torch.no_grad():
+        out = model(IDS, use_cache=True)
+    leaves, spec = pytree.tree_flatten(out)
+    assert all(isinstance(leaf, torch.Tensor) for leaf in leaves)
+    again = pytree.tree_unflatten(leaves, spec)
+    assert type(again) is type(out)
+    assert again.past_key_values.get_seq_length() == 5
+    assert type(out)(dict(out)).logits is out.logits
+    assert type(out)([(k, v) for k, v in out.items()]).logits is out.logits
+
+
+def test_training_reaches_every_parameter_with_and_without_checkpointing(model) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        model.train()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
+            assert model.is_gradient_checkpointing
+        loss = model(input_ids=IDS, labels=IDS, use_cache=False).loss
+        loss.backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed, rtol=1e-4, atol=1e-5)
+    model.gradient_checkpointing_disable()
+    assert not model.is_gradient_checkpointing
+
+
+def test_a_mapped_model_trains_and_its_file_stays(peer_llama, tmp_path) -> None:
+    folder = peer_llama()
+    before = (folder / "model.safetensors").read_bytes()
+    model = transept.AutoModelForCausalLM.from_pretrained(folder).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(5):
+        loss = model(IDS, labels=IDS).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert (folder / "model.safetensors").read_bytes() == before
+    model.save_pretrained(folder)
+    again = transept.AutoModelForCausalLM.from_pretrained(folder)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_resizing_keeps_rows_ties_and_the_way_back(peer_llama, tmp_path) -> None:
+    for tied in (False, True):
+        model = transept.AutoModelForCausalLM.from_pretrained(peer_llama(f"tied-{tied}", tie_word_embeddings=tied))
+        want = logits(model)
+        embeddings = model.resize_token_embeddings(140)
+        assert embeddings.weight.shape == (140, 48)
+        assert model.config.vocab_size == 140
+        assert model.lm_head.weight.shape == (140, 48)
+        assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+        torch.testing.assert_close(logits(model)[..., :131], want)
+        model.save_pretrained(tmp_path / f"{tied}")
+        assert torch.equal(logits(transept.AutoModelForCausalLM.from_pretrained(tmp_path / f"{tied}")), logits(model))
+        assert model.resize_token_embeddings(pad_to_multiple_of=64).weight.shape[0] == 192
+        model.resize_token_embeddings(131)
+        torch.testing.assert_close(logits(model), want)
+
+
+def test_save_and_load_in_a_new_process(model, tmp_path) -> None:
+    model.save_pretrained(tmp_path)
+    code = (
+        "import torch, transept\n"
+        f"model = transept.AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})\n"
+        "with torch.no_grad():\n    out = model(torch.tensor([[5, 6, 7, 8, 9]])).logits\n"
+        f"torch.save(out, {str(tmp_path / 'out.pt')!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    want = torch.load(io.BytesIO((tmp_path / "out.pt").read_bytes()), weights_only=True)
+    torch.testing.assert_close(logits(model), want, rtol=1e-6, atol=1e-6)
+
+
+def test_autocast_gives_finite_losses(model) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.isfinite(model(IDS, labels=IDS).loss)
