@@ -15,10 +15,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .attention import *  # noqa: F403
+    from .auto import *  # noqa: F403
+    from .cache import *  # noqa: F403
+    from .configuration import *  # noqa: F403
+    from .discovery import registry as registry
+    from .errors import *  # noqa: F403
+    from .generation import *  # noqa: F403
+    from .model import *  # noqa: F403
+    from .outputs import *  # noqa: F403
+    from .seed import *  # noqa: F403
+    from .tokenization import *  # noqa: F403
+
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "auto": """AutoBackbone AutoConfig AutoFeatureExtractor AutoImageProcessor AutoModel AutoModelForAudioClassification
+    "attention": "MaskSpec",
+    "auto": """AutoConfig AutoFeatureExtractor AutoImageProcessor AutoModel AutoModelForAudioClassification
         AutoModelForAudioFrameClassification AutoModelForAudioTokenization AutoModelForAudioXVector AutoModelForCausalLM
         AutoModelForCTC AutoModelForDecision AutoModelForDepthEstimation AutoModelForDocumentQuestionAnswering
         AutoModelForImageClassification AutoModelForImageMatting AutoModelForImageSegmentation AutoModelForImageTextToText
@@ -31,33 +44,35 @@ _ROOMS = {
         AutoModelForTextEncoding AutoModelForTextRecognition AutoModelForTextToSpectrogram AutoModelForTextToWaveform
         AutoModelForTimeSeriesPrediction AutoModelForTokenClassification AutoModelForUniversalSegmentation
         AutoModelForVideoClassification AutoModelForVisualQuestionAnswering AutoModelForZeroShotImageClassification
-        AutoModelForZeroShotObjectDetection AutoProcessor AutoTokenizer AutoVideoProcessor""",
-    "attention": "MaskSpec",
+        AutoModelForZeroShotObjectDetection AutoProcessor AutoTokenizer""",
     "cache": "Cache DynamicCache EncoderDecoderCache StaticCache",
     "configuration": "PretrainedConfig PreTrainedConfig",
     "discovery": "registry",
-    "errors": """AttentionError CacheError ChatTemplateError CheckpointError CheckpointNotFoundError ConfigError CorruptFileError
-        DuplicatePluginError GenerationError InputError MissingTensorsError PlacementError PluginBlockedError PluginError
-        PluginImportError PluginNotFoundError PluginRecordError PluginVersionError QuantizationError RewriteError SaveError
-        ShapeMismatchError TokenizerError TranseptError UnexpectedTensorsError UnknownArgumentError UnsafePathError
+    "errors": """AttentionError CacheError ChatTemplateError CheckpointError CheckpointNotFoundError ConfigError
+        CorruptFileError DuplicatePluginError GenerationError InputError MissingTensorsError PlacementError PluginBlockedError
+        PluginError PluginImportError PluginNotFoundError PluginRecordError PluginVersionError QuantizationError RewriteError
+        SaveError ShapeMismatchError TokenizerError TranseptError UnexpectedTensorsError UnknownArgumentError UnsafePathError
         UnsupportedTaskError""",
-    "generation": """AsyncTextIteratorStreamer BaseStreamer EosTokenCriteria EpsilonLogitsWarper EtaLogitsWarper
-        ExponentialDecayLengthPenalty ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor GenerationConfig
-        GenerationMixin InfNanRemoveLogitsProcessor LogitNormalization LogitsProcessor LogitsProcessorList MaxLengthCriteria
-        MaxTimeCriteria MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor MinPLogitsWarper NoBadWordsLogitsProcessor
-        NoRepeatNGramLogitsProcessor PrefixConstrainedLogitsProcessor RepetitionPenaltyLogitsProcessor
+    "generation": """AsyncTextIteratorStreamer BaseStreamer ClassifierFreeGuidanceLogitsProcessor
+        EncoderNoRepeatNGramLogitsProcessor EncoderRepetitionPenaltyLogitsProcessor EosTokenCriteria EpsilonLogitsWarper
+        EtaLogitsWarper ExponentialDecayLengthPenalty ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor
+        GenerationConfig GenerationMixin InfNanRemoveLogitsProcessor LogitNormalization LogitsProcessor LogitsProcessorList
+        MaxLengthCriteria MaxTimeCriteria MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor MinPLogitsWarper
+        NoBadWordsLogitsProcessor NoRepeatNGramLogitsProcessor PrefixConstrainedLogitsProcessor RepetitionPenaltyLogitsProcessor
         SequenceBiasLogitsProcessor StoppingCriteria StoppingCriteriaList StopStringCriteria
         SuppressTokensAtBeginLogitsProcessor SuppressTokensLogitsProcessor TemperatureLogitsWarper TextIteratorStreamer
-        TextStreamer TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper""",
+        TextStreamer TopHLogitsWarper TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper
+        UnbatchedClassifierFreeGuidanceLogitsProcessor""",
     "model": "PreTrainedModel",
-    "outputs": """BaseModelOutput BaseModelOutputWithPast BaseModelOutputWithPastAndCrossAttentions BaseModelOutputWithPooling
-        BaseModelOutputWithPoolingAndCrossAttentions CausalLMOutput CausalLMOutputWithCrossAttentions CausalLMOutputWithPast
-        GenerateDecoderOnlyOutput GenerateEncoderDecoderOutput MaskedLMOutput ModelOutput MultipleChoiceModelOutput
-        NextSentencePredictorOutput QuestionAnsweringModelOutput Seq2SeqLMOutput Seq2SeqModelOutput
-        Seq2SeqQuestionAnsweringModelOutput Seq2SeqSequenceClassifierOutput SequenceClassifierOutput
-        SequenceClassifierOutputWithPast TokenClassifierOutput""",
+    "outputs": """BaseModelOutput BaseModelOutputWithCrossAttentions BaseModelOutputWithPast
+        BaseModelOutputWithPastAndCrossAttentions BaseModelOutputWithPooling BaseModelOutputWithPoolingAndCrossAttentions
+        CausalLMOutput CausalLMOutputWithCrossAttentions CausalLMOutputWithPast GenerateBeamDecoderOnlyOutput
+        GenerateBeamEncoderDecoderOutput GenerateDecoderOnlyOutput GenerateEncoderDecoderOutput ImageClassifierOutput
+        MaskedLMOutput ModelOutput MultipleChoiceModelOutput NextSentencePredictorOutput QuestionAnsweringModelOutput
+        Seq2SeqLMOutput Seq2SeqModelOutput Seq2SeqQuestionAnsweringModelOutput Seq2SeqSequenceClassifierOutput
+        SequenceClassifierOutput SequenceClassifierOutputWithPast TokenClassifierOutput""",
     "seed": "set_seed",
-    "tokenization": "BatchEncoding PreTrainedTokenizerBase",
+    "tokenization": "AddedToken BatchEncoding CharSpan PreTrainedTokenizerBase TokenSpan",
 }
 _NAMES = {name: f"transept.{room}:{name}" for room, names in _ROOMS.items() for name in names.split()}
 

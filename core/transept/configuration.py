@@ -10,28 +10,24 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, overload
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self, overload
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import (
-    CheckpointNotFoundError,
-    ConfigError,
-    CorruptFileError,
-    PluginError,
-    SaveError,
-    UnknownArgumentError,
-    did_you_mean,
-    shorten,
-)
+from .config_fields import AnyQuantization, Count, DTypeName, LabelNames, Probability, Size, Strings, TokenIds, config_error
+from .config_file import FILE_NAME, RECORD_NAME, dump, made_by, plain, read_config, read_file, to_json
+from .config_labels import follow_labels, settle_labels
+from .discovery import registry
+from .errors import ConfigError, SaveError, UnknownArgumentError, did_you_mean
+from .files import atomic_write_text, open_location
 from .rope_parameters import (
     ROPE_NAMES,
     ROPE_TYPES,
     check_factors,
     check_rope,
+    each_rope,
     is_nested,
     normalize_rope,
     rope_given,
@@ -40,61 +36,8 @@ from .rope_parameters import (
 
 __all__ = ["Count", "PreTrainedConfig", "PretrainedConfig", "Probability", "Size", "TokenIds"]
 
-FILE_NAME = "config.json"
-RECORD_NAME = "transept"
-"""Key of the file under which `save_pretrained` writes which plugins made the model."""
-
-_LARGEST = 2**53
-_DEEPEST = 64
-
-
-def _listed(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
-
-
-Size = Annotated[int, Field(gt=0, le=_LARGEST)]
-"""A number of things there must be at least one of: channels, heads, rows of an embedding."""
-Count = Annotated[int, Field(ge=0, le=_LARGEST)]
-"""A number of things, possibly none."""
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-"""A dropout rate, or another share from 0 to 1."""
-TokenIds = Annotated[int | list[int] | None, BeforeValidator(_listed)]
-"""One token id, several that mean the same, or none. Hub files use -1 as well, so the range is not checked."""
-
-_DTYPES = {"half": "float16", "float": "float32", "double": "float64"} | {
-    name: name
-    for name in (
-        *("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2", "bool"),
-    )
-}
-
-
-def _is_dtype(value: object) -> bool:
-    return type(value).__module__ == "torch" and type(value).__name__ == "dtype"
-
-
-def _dtype_name(value: object) -> object:
-    """The name of a torch dtype, told without importing torch."""
-    if value is None:
-        return None
-    name = str(value).removeprefix("torch.") if isinstance(value, str) or _is_dtype(value) else ""
-    if name not in _DTYPES:
-        raise ValueError(f"must be a torch dtype or the name of one{did_you_mean(name, _DTYPES) if name else ''}")
-    return _DTYPES[name]
-
-
-def _int_keys(value: object) -> object:
-    """Keys are numbers, which JSON writes as strings."""
-    if not isinstance(value, Mapping):
-        return value
-    return {int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() else key: label for key, label in value.items()}
-
-
-def _mapping_or_object(value: object) -> object:
-    if value is None or isinstance(value, Mapping) or callable(getattr(value, "to_dict", None)):
-        return value
-    raise ValueError("must be a dict, or an object with `to_dict`")
+_PLACES = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download")
+"""Keywords that say where to look for a checkpoint."""
 
 
 class PretrainedConfig(BaseModel):
@@ -119,10 +62,12 @@ class PretrainedConfig(BaseModel):
     keys_to_ignore_at_inference: ClassVar[list[str]] = []
     default_theta: ClassVar[float] = 10000.0
     default_partial_rotary_factor: ClassVar[float | None] = None
+    rope_types: ClassVar[frozenset[str]] = frozenset(ROPE_TYPES)
+    """The rope types that code may ask for; a family with a type of its own adds it."""
 
-    architectures: Annotated[list[str] | None, BeforeValidator(_listed)] = None
+    architectures: Strings = None
     transformers_version: str | None = None
-    dtype_name: Annotated[str | None, BeforeValidator(_dtype_name)] = None
+    dtype_name: DTypeName = None
     """The dtype's name, `dtype` in files and in Python (there a `torch.dtype`)."""
     output_hidden_states: bool | None = False
     output_attentions: bool | None = False
@@ -132,14 +77,14 @@ class PretrainedConfig(BaseModel):
     is_decoder: bool = False
     add_cross_attention: bool = False
     tie_word_embeddings: bool = True
-    id2label: Annotated[dict[int, str] | None, BeforeValidator(_int_keys)] = None
+    id2label: LabelNames = None
     label2id: dict[str, int | str] | None = None
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     pad_token_id: int | None = None
     bos_token_id: TokenIds = None
     eos_token_id: TokenIds = None
     decoder_start_token_id: TokenIds = None
-    quantization_config: Annotated[Any, AfterValidator(_mapping_or_object)] = None
+    quantization_config: AnyQuantization = None
     name_or_path: str = ""
     """Where it was read from; never saved."""
     attn_implementation: str | dict[str, str] | None = None
@@ -186,7 +131,7 @@ class PretrainedConfig(BaseModel):
         model_type, count = values.pop("model_type", None), values.pop("num_labels", None)
         if cls.model_type and model_type not in (None, "", cls.model_type):
             raise ConfigError(
-                f"{where} has `model_type` {model_type!r}, and `{cls.__name__}` is for `{cls.model_type}`. "
+                f"{where[:1].upper() + where[1:]} has `model_type` {model_type!r}, and `{cls.__name__}` is for `{cls.model_type}`. "
                 "`AutoConfig.from_pretrained` finds the class that fits.",
                 model_type=model_type,
             )
@@ -197,13 +142,13 @@ class PretrainedConfig(BaseModel):
         try:
             self.__pydantic_validator__.validate_python(values, self_instance=self)
         except ValidationError as error:
-            raise _config_error(error, where) from None
+            raise config_error(error, where) from None
         if model_type and not cls.model_type:
             object.__setattr__(self, "model_type", str(model_type))
         given = set(self.model_fields_set)
-        self._fill_labels(count, loaded=loaded, where=where)
+        self._fill_labels(self.id2label, self.label2id, count, loaded=loaded, where=where)
         if cls._has_rope:
-            self._fill_rope(rope or self.__dict__["rope_parameters"] or {}, where, types=None if loaded else ROPE_TYPES)
+            self._fill_rope(rope or self.__dict__["rope_parameters"] or {}, where, types=None if loaded else self.rope_types)
             for name, value in (then or {}).items():
                 setattr(self, name, value)
         self.fill_defaults()
@@ -229,36 +174,22 @@ class PretrainedConfig(BaseModel):
             head_dim = getattr(self, "head_dim", None)
             if isinstance(head_dim, int):
                 check_factors(rope, head_dim, where)
-        for name in self.sub_configs:
-            inner = getattr(self, name, None)
-            if isinstance(inner, PretrainedConfig):
-                inner.validate_config()
+        for _, inner in self._inner_configs():
+            inner.validate_config()
 
-    def _fill_labels(self, count: object, *, loaded: bool, where: str) -> None:
-        """Bring `id2label`, `label2id` and `num_labels` together; two labels where nothing is said."""
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-            raise ConfigError(f"`num_labels` of {where} must be a whole number, 0 or more, got {count!r}.", field="num_labels")
-        names, ids = self.id2label, self.label2id
-        if names is None and ids is not None and sorted(map(str, ids.values())) == sorted(map(str, range(len(ids)))):
-            names = {int(number): label for label, number in ids.items()}
-        if names is not None and count is not None and count != len(names) and not loaded:
-            raise ConfigError(f"`num_labels` of {where} is {count}, and `id2label` has {len(names)} labels: give one of the two.")
-        if names is None:
-            names = {i: f"LABEL_{i}" for i in range(2 if count is None else count)}
-            ids = None
-        if ids is None:
-            ids = {label: i for i, label in names.items()}
-        elif not loaded and not _agree(names, ids):
-            raise ConfigError(f"`id2label` and `label2id` of {where} contradict each other: give one of the two.")
+    def _fill_labels(self, names: Any, ids: Any, count: object, *, loaded: bool, where: str) -> None:
+        names, ids = settle_labels(names, ids, count, loaded=loaded, where=where)
         self.__dict__.update(id2label=names, label2id=ids)
 
-    def _fill_rope(self, given: Mapping[str, Any], where: str, types: Iterable[str] | None) -> None:
+    def _fill_rope(self, given: Mapping[str, Any], where: str, types: Collection[str] | None) -> None:
         current = self.__dict__.get("rope_parameters")
         flat = current if current and not is_nested(current) else {}
         rope = normalize_rope(
             given,
             theta=flat.get("rope_theta") or self.default_theta,
-            partial=self.__dict__.get("partial_rotary_factor", self.default_partial_rotary_factor),
+            partial=self.__dict__.get(
+                "partial_rotary_factor", flat.get("partial_rotary_factor", self.default_partial_rotary_factor)
+            ),
             pretrained_length=self.get("original_max_position_embeddings") or self.get("max_position_embeddings"),
         )
         check_rope(rope, where, types=types)
@@ -275,7 +206,9 @@ class PretrainedConfig(BaseModel):
         elif name.startswith("_") or isinstance(getattr(cls, name, None), property):
             object.__setattr__(self, name, value)
         elif hasattr(cls, name):
-            raise ConfigError(f"`{name}` belongs to the class `{cls.__name__}`, and is not set on one configuration.", field=name)
+            raise ConfigError(
+                f"`{name}` belongs to the class `{cls.__name__}`, and is not set on one configuration.", field=name
+            )
         else:
             self._extra[name] = value
 
@@ -283,27 +216,27 @@ class PretrainedConfig(BaseModel):
         """Set a field, and the fields that must go with it; a refused value changes nothing."""
         where = f"`{type(self).__name__}`"
         if name == "rope_parameters" and (value is None or isinstance(value, Mapping)):
-            self._fill_rope(value or {}, where, ROPE_TYPES)
+            # the type in use may come from a file, and not be known here
+            in_use = {str(one.get("rope_type")) for _, one in each_rope(self.__dict__["rope_parameters"])}
+            self._fill_rope(value or {}, where, self.rope_types | in_use)
             self.__pydantic_fields_set__.add(name)
             return
         if name in self.sub_configs and isinstance(value, Mapping):
             value = self.sub_configs[name](**value)
+        # validated on a stand-in: pydantic would take private attributes for unknown fields, and keep a half-done assignment
+        stand_in = type(self).model_construct()
+        stand_in.__dict__.update({field: self.__dict__[field] for field in type(self).model_fields})
         try:
-            self.__pydantic_validator__.validate_assignment(self, name, value)
+            self.__pydantic_validator__.validate_assignment(stand_in, name, value)
         except ValidationError as error:
-            raise _config_error(error, where) from None
+            raise config_error(error, where) from None
+        self.__dict__[name] = stand_in.__dict__[name]
+        self.__pydantic_fields_set__.add(name)
         if name in ("id2label", "label2id"):
-            self._follow_labels(name)
+            self.__dict__.update(zip(("id2label", "label2id"), follow_labels(self.id2label, self.label2id, name), strict=True))
         elif name == "attn_implementation" and not isinstance(value, Mapping):
-            for inner in self._inner_configs():
+            for _, inner in self._inner_configs():
                 inner.attn_implementation = value
-
-    def _follow_labels(self, changed: str) -> None:
-        names, ids = self.id2label, self.label2id
-        if names is not None and ids is not None and _agree(names, ids):
-            return
-        self.__dict__["label2id" if changed == "id2label" else "id2label"] = None
-        self._fill_labels(None, loaded=True, where=f"`{type(self).__name__}`")
 
     def __delattr__(self, name: str) -> None:
         """Deleting a field brings its default back."""
@@ -330,20 +263,6 @@ class PretrainedConfig(BaseModel):
 
         return getattr(torch, self.dtype_name)
 
-    torch_dtype = dtype
-
-    @property
-    def use_return_dict(self) -> bool | None:
-        return self.return_dict
-
-    @property
-    def _attn_implementation(self) -> str | dict[str, str] | None:
-        return self.attn_implementation
-
-    @property
-    def _name_or_path(self) -> str:
-        return self.name_or_path
-
     @property
     def num_labels(self) -> int:
         """Number of labels; assigning another number names the labels anew."""
@@ -352,13 +271,7 @@ class PretrainedConfig(BaseModel):
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         if isinstance(count, bool) or count != self.num_labels:
-            before = (self.id2label, self.label2id)
-            self.__dict__.update(id2label=None, label2id=None)
-            try:
-                self._fill_labels(count, loaded=False, where=f"`{type(self).__name__}`")
-            except ConfigError:
-                self.__dict__.update(id2label=before[0], label2id=before[1])
-                raise
+            self._fill_labels(None, None, count, loaded=False, where=f"`{type(self).__name__}`")
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
         """The configuration of the text model: an inner one of a composite configuration, else this one."""
@@ -366,10 +279,9 @@ class PretrainedConfig(BaseModel):
         inner = (self.get(name) for name in wanted)
         return next((found for found in inner if isinstance(found, PretrainedConfig)), self)
 
-    def _inner_configs(self) -> Iterator[PretrainedConfig]:
-        for name in self.sub_configs:
-            if isinstance(inner := getattr(self, name, None), PretrainedConfig):
-                yield inner
+    def _inner_configs(self) -> list[tuple[str, PretrainedConfig]]:
+        inner = ((name, getattr(self, name, None)) for name in self.sub_configs)
+        return [(name, config) for name, config in inner if isinstance(config, PretrainedConfig)]
 
     # -- as a mapping ------------------------------------------------------------------------------------------------------
 
@@ -444,7 +356,7 @@ class PretrainedConfig(BaseModel):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} {_dump(self.to_diff_dict(), default=repr)}"
+        return f"{type(self).__name__} {dump(self.to_diff_dict(), default=repr)}"
 
     __str__ = __repr__
 
@@ -452,7 +364,9 @@ class PretrainedConfig(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Every value under its public name, copied; dtypes are names, inner configurations dicts."""
-        made = {name: _plain(value) for name, value in self._items()}
+        made = {name: plain(value) for name, value in self._items()}
+        for name, inner in self._inner_configs():
+            made[name] = {key: value for key, value in inner.to_dict().items() if key != "transformers_version"}
         if self.model_type:
             made["model_type"] = self.model_type
         return made
@@ -460,11 +374,15 @@ class PretrainedConfig(BaseModel):
     def to_diff_dict(self) -> dict[str, Any]:
         """`to_dict` without those common fields that have the base class's default: what is written to files."""
         base = _base_defaults()
-        own = {name for kind in type(self).__mro__ if kind is not PretrainedConfig for name in vars(kind).get("__annotations__", ())}
+        own = {
+            name
+            for kind in type(self).__mro__
+            if kind is not PretrainedConfig
+            for name in vars(kind).get("__annotations__", ())
+        }
         made = {n: v for n, v in self.to_dict().items() if n not in base or n in own - {"dtype_name"} or v != base[n]}
-        for name in self.sub_configs:
-            if isinstance(inner := getattr(self, name, None), PretrainedConfig):
-                made[name] = inner.to_diff_dict()
+        for name, inner in self._inner_configs():
+            made[name] = {key: value for key, value in inner.to_diff_dict().items() if key != "transformers_version"}
         return made
 
     def to_json_string(self, use_diff: bool = True) -> str:
@@ -473,25 +391,10 @@ class PretrainedConfig(BaseModel):
         Raises: ConfigError: a value cannot be JSON; the message names its key.
         """
         values = self.to_diff_dict() if use_diff else self.to_dict()
-        return self._json(values)
-
-    def _json(self, values: dict[str, Any]) -> str:
-        try:
-            return _dump(values)
-        except (TypeError, ValueError, RecursionError):
-            for name, value in values.items():
-                try:
-                    _dump(value)
-                except (TypeError, ValueError, RecursionError) as error:
-                    raise ConfigError(
-                        f"`{name}` of `{type(self).__name__}` cannot be written as JSON: {error}. Delete it before saving.", field=name
-                    ) from None
-            raise
+        return to_json(values, f"`{type(self).__name__}`")
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Write `to_json_string()` to a file, atomically."""
-        from .files import atomic_write_text
-
         atomic_write_text(json_file_path, self.to_json_string(use_diff=use_diff))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
@@ -499,40 +402,27 @@ class PretrainedConfig(BaseModel):
 
         Raises: ConfigError: the values do not fit together; SaveError: it cannot be written, and the old file still stands.
         """
-        from .files import atomic_write_text
-
         self.validate_config()
-        text = self._json({**self.to_diff_dict(), RECORD_NAME: self._made_by()})
+        record = made_by(self.model_type, self.quantization_config)
+        text = to_json({**self.to_diff_dict(), RECORD_NAME: record}, f"`{type(self).__name__}`")
         try:
             os.makedirs(save_directory, exist_ok=True)
         except OSError as error:
             raise SaveError(f"`{os.fspath(save_directory)}` cannot be made a folder: {error}. Save somewhere else.") from error
         atomic_write_text(os.path.join(save_directory, FILE_NAME), text)
 
-    def _made_by(self) -> dict[str, Any]:
-        from importlib.metadata import version
-
-        from .discovery import registry
-
-        quantization = _plain(self.quantization_config) or {}
-        wanted = [("configs", self.model_type), ("models", self.model_type), ("quantizers", quantization.get("quant_method"))]
-        plugins = {}
-        for kind, key in wanted:
-            try:
-                dist, number = registry.dist_of(kind, key)
-            except PluginError:
-                continue  # a class made by hand has no dist
-            plugins[dist] = number
-        return {"version": version("transept"), "plugins": plugins}
-
     # -- reading -----------------------------------------------------------------------------------------------------------
 
     @overload
     @classmethod
-    def from_pretrained(cls, name: Any, *, return_unused_kwargs: Literal[True], **overrides: Any) -> tuple[Self, dict[str, Any]]: ...
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *, return_unused_kwargs: Literal[True], **overrides: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
     @overload
     @classmethod
-    def from_pretrained(cls, name: Any, *, return_unused_kwargs: Literal[False] = False, **overrides: Any) -> Self: ...
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *, return_unused_kwargs: Literal[False] = False, **overrides: Any
+    ) -> Self: ...
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *, return_unused_kwargs: bool = False, **overrides: Any
@@ -558,8 +448,6 @@ class PretrainedConfig(BaseModel):
             values = dict(inner[0]) if inner else values
         overrides.setdefault("name_or_path", name)
         config, unused = cls._from_file(values, overrides, f"the config of `{name}`")
-        from .discovery import registry
-
         registry.notify("config_created", config=config)
         if return_unused_kwargs:
             return config, unused
@@ -568,10 +456,14 @@ class PretrainedConfig(BaseModel):
 
     @overload
     @classmethod
-    def from_dict(cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[True], **overrides: Any) -> tuple[Self, dict[str, Any]]: ...
+    def from_dict(
+        cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[True], **overrides: Any
+    ) -> tuple[Self, dict[str, Any]]: ...
     @overload
     @classmethod
-    def from_dict(cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[False] = False, **overrides: Any) -> Self: ...
+    def from_dict(
+        cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[False] = False, **overrides: Any
+    ) -> Self: ...
     @classmethod
     def from_dict(
         cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
@@ -586,7 +478,7 @@ class PretrainedConfig(BaseModel):
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike[str]) -> Self:
         """From one JSON file."""
-        return cls._from_file(_read(json_file), {}, f"`{os.fspath(json_file)}`")[0]
+        return cls._from_file(read_file(json_file), {}, f"`{os.fspath(json_file)}`")[0]
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -596,21 +488,16 @@ class PretrainedConfig(BaseModel):
 
         Raises: CheckpointNotFoundError, CorruptFileError, UnsafePathError
         """
-        from .files import open_location
-
         if kwargs.pop("trust_remote_code", False):
             raise UnknownArgumentError(
                 "`trust_remote_code=True` asks to run code from a checkpoint, which transept never does: an architecture is an "
                 "installed package. Install its plugin, and drop the argument."
             )
-        places = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download")
-        options = {place: kwargs.pop(place) for place in places if place in kwargs}
+        options = {place: kwargs.pop(place) for place in _PLACES if place in kwargs}
         name = pretrained_model_name_or_path
         if isinstance(name, str | os.PathLike) and os.fspath(name).endswith(".json") and os.path.isfile(name):
-            return _read(name), kwargs
-        location = open_location(name, **options)
-        path = location.fetch(FILE_NAME)
-        return (_read(path) if path is not None else _carried_inside(location)), kwargs
+            return read_file(name), kwargs
+        return read_config(open_location(name, **options)), kwargs
 
     @classmethod
     def _from_file(cls, values: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
@@ -635,12 +522,13 @@ class PretrainedConfig(BaseModel):
     def _field_names(cls, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The values under the names of fields. Two names of one field must not contradict each other."""
         made: dict[str, Any] = {}
+        stated: dict[str, str] = {}
         for key, value in values.items():
             name = cls._aliases.get(key, key)
             if made.get(name) is not None and value is not None and made[name] != value:
-                raise ConfigError(f"{where}: `{key}` is another name of `{name}`, and the two differ: drop one.", field=name)
+                raise ConfigError(f"`{stated[name]}` and `{key}` of {where} are one field, and differ: drop one.", field=name)
             if name not in made or value is not None:
-                made[name] = value
+                made[name], stated[name] = value, key
         return made
 
     @classmethod
@@ -672,6 +560,11 @@ def _other_name(field: str) -> property:
     return property(read, write, doc=f"Another name of `{field}`.")
 
 
+for _name, _field in PretrainedConfig._aliases.items():
+    if _name != "dtype":
+        setattr(PretrainedConfig, _name, _other_name("dtype" if _field == "dtype_name" else _field))
+
+
 def _get_rope(key: str, default: Any = None) -> Callable[[PretrainedConfig], Any]:
     def read(self: Any) -> Any:
         rope = self.rope_parameters or {}
@@ -690,100 +583,3 @@ def _set_rope_key(key: str) -> Callable[[PretrainedConfig, Any], None]:
         self.rope_parameters = {**rope, key: value}
 
     return write
-
-
-def _agree(names: Mapping[int, str], ids: Mapping[str, int | str]) -> bool:
-    return all(str(ids.get(label)) == str(number) for number, label in names.items())
-
-
-def _config_error(error: ValidationError, where: str) -> ConfigError:
-    """pydantic's complaints, field by field, in one sentence each."""
-    words: dict[str, list[str]] = {}
-    got: dict[str, str] = {}
-    for one in error.errors(include_url=False):
-        field = {"dtype_name": "dtype"}.get(str(one["loc"][0]), str(one["loc"][0]))
-        place = "".join(f"[{part!r}]" for part in one["loc"][1:] if isinstance(part, int))
-        cause = one.get("ctx", {}).get("error")
-        text = str(cause) if cause is not None else one["msg"][:1].lower() + one["msg"][1:]
-        words.setdefault(field, [])
-        if f"{text}{place}" not in words[field]:
-            words[field].append(f"{text}{' at ' + place if place else ''}")
-        value = repr(one["input"])
-        got.setdefault(field, f"{value if len(value) <= 80 else value[:77] + '...'} ({type(one['input']).__name__})")
-    sentences = [f"`{field}` of {where}: {' or '.join(dict.fromkeys(texts))}, got {got[field]}." for field, texts in words.items()]
-    return ConfigError(" ".join(sentences), fields_refused=tuple(words), field=next(iter(words)))
-
-
-def _plain(value: Any) -> Any:
-    """A copy of plain data: dtypes as names, configurations and tuples as dicts and lists."""
-    if isinstance(value, PretrainedConfig):
-        made = value.to_dict()
-        made.pop("transformers_version", None)
-        return made
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if _is_dtype(value):
-        return _dtype_name(value)
-    if callable(to_dict := getattr(value, "to_dict", None)):
-        return _plain(to_dict())
-    return copy.deepcopy(value)
-
-
-_SPECIAL_FLOATS = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
-
-
-def _dump(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    return json.dumps(_tag_floats(value), indent=2, sort_keys=True, default=default, allow_nan=False) + "\n"
-
-
-def _tag_floats(value: Any) -> Any:
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        return {"__float__": "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"}
-    if isinstance(value, dict):
-        return {key: _tag_floats(one) for key, one in value.items()}
-    return [_tag_floats(one) for one in value] if isinstance(value, list) else value
-
-
-def _untag_floats(value: Any, depth: int = 0) -> Any:
-    if depth > _DEEPEST:
-        raise RecursionError
-    if isinstance(value, dict):
-        tag = value.get("__float__") if len(value) == 1 else None
-        if isinstance(tag, str) and tag in _SPECIAL_FLOATS:
-            return _SPECIAL_FLOATS[tag]
-        return {key: _untag_floats(one, depth + 1) for key, one in value.items()}
-    return [_untag_floats(one, depth + 1) for one in value] if isinstance(value, list) else value
-
-
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    from .files import read_json
-
-    try:
-        values = _untag_floats(read_json(path))
-    except RecursionError:
-        raise CorruptFileError(f"`{os.fspath(path)}` is nested more than {_DEEPEST} deep, which no configuration is.") from None
-    if not isinstance(values, dict):
-        raise CorruptFileError(f"`{os.fspath(path)}` holds no JSON object, so it is no configuration.", path=os.fspath(path))
-    return values
-
-
-def _carried_inside(location: Any) -> dict[str, Any]:
-    """The configuration that a weight file carries, where the folder has no `config.json`."""
-    from .discovery import load_object, registry
-
-    names = location.names()
-    readers = sorted((r for r in registry.records("checkpoints") if r.read_config), key=lambda record: -record.priority)
-    for record in readers:
-        if any(name.endswith(record.suffixes) for name in names):
-            return dict(load_object(record.read_config, owner=record.key)(location))
-    _nothing_found(location, [suffix for record in readers for suffix in record.suffixes])
-
-
-def _nothing_found(location: Any, suffixes: list[str]) -> NoReturn:
-    names = location.names()
-    looked = f"`{FILE_NAME}`" + (f", and for files ending in {shorten(suffixes)}, which carry one inside" if suffixes else "")
-    there = f"There are {shorten(names)}." if names else "Nothing is there."
-    hint = " Files ending in `.gguf` are read by a plugin: pip install transept-gguf." if any(n.endswith(".gguf") for n in names) else ""
-    raise CheckpointNotFoundError(f"`{location.name}` has no configuration: looked for {looked}. {there}{hint}", name=location.name)

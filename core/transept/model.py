@@ -331,6 +331,8 @@ class PreTrainedModel(nn.Module):
             for path, binding in layers:
                 if binding.implementation != chosen[path]:
                     binding.use(chosen[path])
+                else:
+                    binding.prepare()
         except Exception:
             for binding, name in before:
                 binding.implementation = name

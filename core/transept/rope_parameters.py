@@ -8,7 +8,7 @@ about the types: linear (kaiokendev, 2023), dynamic NTK (bloc97, emozilla, 2023)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .errors import ConfigError, did_you_mean, shorten
@@ -47,9 +47,7 @@ ROPE_TYPES: dict[str, RopeType] = {
         ("factor", "original_max_position_embeddings"),
         ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
     ),
-    "longrope": RopeType(
-        ("short_factor", "long_factor", "original_max_position_embeddings"), ("factor", "attention_factor")
-    ),
+    "longrope": RopeType(("short_factor", "long_factor", "original_max_position_embeddings"), ("factor", "attention_factor")),
     "llama3": RopeType(("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")),
     "proportional": RopeType((), ("factor",)),
 }
@@ -107,7 +105,10 @@ def rope_given(values: dict[str, Any], where: str) -> dict[str, Any]:
             raise ConfigError(f"`{name}` of {where} must be a dict, got {stated!r}.", field=name)
         dicts.append(dict(stated or {}))
     given = dicts[0] or dicts[1]
-    beside = {**dicts[1], **{name: found[name] for name in ("rope_theta", "partial_rotary_factor") if found.get(name) is not None}}
+    beside = {
+        **dicts[1],
+        **{name: found[name] for name in ("rope_theta", "partial_rotary_factor") if found.get(name) is not None},
+    }
     for name in ("rope_theta", "partial_rotary_factor"):
         if beside.get(name) is not None and given.get(name) is None:
             if is_nested(given):
@@ -159,7 +160,7 @@ def normalize_rope(rope: Mapping[str, Any], *, theta: float, partial: float | No
     return made
 
 
-def check_rope(rope: Mapping[str, Any] | None, where: str, *, types: Iterable[str] | None = None) -> None:
+def check_rope(rope: Mapping[str, Any] | None, where: str, *, types: Collection[str] | None = None) -> None:
     """Refuse what cannot be computed: wrong kinds of values, missing keys.
 
     Args:
@@ -183,7 +184,9 @@ def check_rope(rope: Mapping[str, Any] | None, where: str, *, types: Iterable[st
             continue
         missing = [key for key in known.needs if one.get(key) is None and not (key in one and (kind, key) in _MAY_BE_NULL)]
         if missing:
-            raise ConfigError(f"`{place}` of {where} has `rope_type` `{kind}`, which needs {shorten(missing)}.", missing=missing)
+            raise ConfigError(
+                f"`{place}` of {where} has `rope_type` `{kind}`, which needs {shorten(missing)}.", missing=missing
+            )
         if kind == "llama3" and one["high_freq_factor"] <= one["low_freq_factor"]:
             raise ConfigError(f"`{place}` of {where}: `high_freq_factor` must be above `low_freq_factor`.")
 

@@ -28,7 +28,7 @@ def test_layers_on_disk_give_the_same_logits_and_tokens(peer_llama, tmp_path, ti
     plain = transept.AutoModelForCausalLM.from_pretrained(folder)
     placed = {"": "cpu", "model.layers.0": "disk", "model.layers.2": "disk"}
     model = transept.AutoModelForCausalLM.from_pretrained(folder, device_map=placed, offload_folder=tmp_path / "offload")
-    assert model.hf_device_map == placed
+    assert {path for path, device in model.hf_device_map.items() if device == "disk"} == {"model.layers.0", "model.layers.2"}
     assert model.model.layers[0].mlp.up_proj.weight.is_meta
     assert list((tmp_path / "offload").glob("model.layers.0.*"))
     assert torch.equal(logits(model), logits(plain))

@@ -28,11 +28,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         os.replace(temporary, target)
-        sync(target.parent)
+        with suppress(OSError):  # the file stands; a folder that cannot be synced does not undo that
+            sync(target.parent)
     except OSError as error:
         if isinstance(error, SaveError):
             raise
-        raise SaveError(f"`{target}` could not be written: {error}. What was there before still is.", path=str(target)) from error
+        raise SaveError(
+            f"`{target}` could not be written: {error}. What was there before still is.", path=str(target)
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -56,7 +56,7 @@ class HubLocation(Location):
         self._token = token
         self._cache = Path(cache_dir) if cache_dir is not None else Path(constants.HF_HUB_CACHE)
         self._repository = self._cache / ("models--" + name.replace("/", "--"))
-        self._offline = local_files_only or constants.is_offline_mode()
+        self._offline = local_files_only or constants.HF_HUB_OFFLINE
         self._force = force_download
         wanted = check_name(revision, name) if revision is not None else constants.DEFAULT_REVISION
         why = "the cache alone was asked for" if local_files_only else "HF_HUB_OFFLINE is set"
@@ -69,7 +69,6 @@ class HubLocation(Location):
 
     def _list_online(self, wanted: str) -> str:
         """List the repository; when the hub can't be reached, turn to the cache and return why."""
-        import httpx
         from huggingface_hub import HfApi
         from huggingface_hub import errors as hub
 
@@ -77,7 +76,8 @@ class HubLocation(Location):
             info = HfApi(token=self._token).model_info(self.name, revision=wanted, timeout=10)
         except hub.GatedRepoError as error:
             raise CheckpointNotFoundError(
-                f"`{self.name}` is gated: accept its terms on its page, then pass `token=` or run `hf auth login`", name=self.name
+                f"`{self.name}` is gated: accept its terms on its page, then pass `token=` or run `hf auth login`",
+                name=self.name,
             ) from error
         except hub.RepositoryNotFoundError as error:
             raise CheckpointNotFoundError(
@@ -85,7 +85,7 @@ class HubLocation(Location):
             ) from error
         except hub.RevisionNotFoundError as error:
             raise CheckpointNotFoundError(f"`{self.name}` has no revision `{wanted}`", name=self.name) from error
-        except (httpx.HTTPError, OSError) as error:
+        except (hub.HTTPError, OSError) as error:
             self._offline = True
             return f"the hub could not be reached ({type(error).__name__}: {_first_line(error)})"
         self.revision = str(info.sha)
@@ -156,20 +156,20 @@ def upload_folder(
     Raises:
         SaveError: the hub refuses or can't be reached.
     """
-    import httpx
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
 
     api = HfApi(token=token)
     try:
         repository = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         done = api.upload_folder(
             repo_id=repository,
-            folder_path=folder,
+            folder_path=os.fspath(folder),
             commit_message=commit_message or "Upload model",
             revision=revision,
             ignore_patterns=[".*.tmp"],
         )
-    except (httpx.HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise SaveError(f"`{repo_id}` could not be uploaded: {_first_line(error)}", name=repo_id) from error
     return str(done)
 

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError
@@ -63,14 +64,11 @@ class DirectoryLocation(Location):
 
     def names(self) -> tuple[str, ...]:
         if self.file is not None:
-            found = [entry.name for entry in self._folder.iterdir() if entry.is_file() and self._visible(entry.name)]
-        else:
-            found = [
-                (Path(root) / file).relative_to(self._folder).as_posix()
-                for root, folders, files in os.walk(self._folder)
-                for file in files
-                if not folders.__setitem__(slice(None), [f for f in folders if not f.startswith(".")])  # type: ignore[func-returns-value]
-            ]
+            return tuple(sorted(e.name for e in self._folder.iterdir() if e.is_file() and self._visible(e.name)))
+        found: list[str] = []
+        for root, folders, files in os.walk(self._folder):
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+            found += [(Path(root) / file).relative_to(self._folder).as_posix() for file in files]
         return tuple(sorted(found))
 
     def _visible(self, name: str) -> bool:
@@ -145,5 +143,6 @@ def open_location(
     )
 
 
-def _opener(source: object) -> Callable[..., Location | None]:
-    return load_object(source.open, owner=source.key)  # type: ignore[attr-defined,no-any-return]
+def _opener(source: Any) -> Callable[..., Location | None]:
+    opener: Callable[..., Location | None] = load_object(source.open, owner=source.key)
+    return opener

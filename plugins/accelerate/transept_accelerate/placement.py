@@ -45,8 +45,8 @@ def plan(
     if isinstance(device_map, str):
         placed = _planned(model, device_map, max_memory, dtype)
     else:
-        placed = dict(device_map)
-        _check(model, placed)
+        _check(model, device_map)
+        placed = _disjoint(model, device_map)
     folder: Path | None = None
     keeper: tempfile.TemporaryDirectory[str] | None = None
     index: dict[str, dict[str, Any]] = {}
@@ -86,11 +86,30 @@ def _planned(model: Any, strategy: str, max_memory: Mapping[Any, int | str] | No
         return {"": "disk"}
     unsplit = sorted({name for module in model.modules() for name in getattr(module, "_no_split_modules", None) or ()})
     memory: Any = dict(max_memory) if max_memory is not None else None
-    if strategy != "sequential":
+    if strategy != "sequential" and torch.accelerator.is_available():
         low = strategy == "balanced_low_0"
         memory = get_balanced_memory(model, memory, no_split_module_classes=unsplit, dtype=dtype, low_zero=low)
     model.tie_weights()
     found: dict[str, Any] = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=unsplit, dtype=dtype)
+    return found
+
+
+def _disjoint(model: Any, device_map: Mapping[str, Any]) -> dict[str, Any]:
+    """The same map without overlaps, which accelerate's hooks need: `""` with a layer elsewhere becomes everything but that layer."""
+    found: dict[str, Any] = {}
+
+    def visit(path: str, module: torch.nn.Module, device: Any) -> None:
+        device = device_map.get(path, device)
+        if any(other != path and (not path or other.startswith(f"{path}.")) for other in device_map):
+            for name, _ in module.named_parameters(recurse=False):
+                full = f"{path}.{name}" if path else name
+                found[full] = device_map.get(full, device)
+            for name, child in module.named_children():
+                visit(f"{path}.{name}" if path else name, child, device)
+        elif device is not None:
+            found[path] = device
+
+    visit("", model, None)
     return found
 
 

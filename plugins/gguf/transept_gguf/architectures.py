@@ -28,8 +28,6 @@ class Architecture:
     """GGUF names of projections whose rows are stored with the two halves of each rotary pair side by side."""
     biases: dict[str, str | None] | None = None
     """GGUF name to the config field that is true where the file has its bias; None: the model always has one."""
-    full_rotary: bool = True
-    """The rotary dimension must be the whole head."""
 
 
 _DECODER = {

@@ -24,6 +24,7 @@ from .blocks import BLOCK_TYPES, BlockType, type_name
 
 __all__ = ["GGUFFile", "Metadata", "TensorInfo"]
 
+HEADER_BYTES = 24
 DEFAULT_ALIGNMENT = 32
 MAX_ALIGNMENT = 1 << 20
 MAX_DIMENSIONS = 4
@@ -40,10 +41,53 @@ _ARRAY_HEAD = struct.Struct("<IQ")
 _LEAST_PAIR, _LEAST_TENSOR = 8 + 4 + 1, 8 + 4 + 4 + 8
 
 
+class FileBytes:
+    """A file's bytes, and the error for damage at one of them."""
+
+    def __init__(self, path: str | os.PathLike[str], *, map_file: bool) -> None:
+        self.path = Path(path)
+        self.data: mmap.mmap | bytearray
+        with open(self.path, "rb") as stream:
+            if os.fstat(stream.fileno()).st_size < HEADER_BYTES:
+                raise self.corrupt(f"it is shorter than a header, which has {HEADER_BYTES} bytes", 0)
+            # copy-on-write: tensors that view the map can be trained, and the file never changes
+            self.data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) if map_file else bytearray(stream.read())
+        self.size = len(self.data)
+
+    def corrupt(self, what: str, position: int) -> CorruptFileError:
+        """The error for damage at a byte of this file."""
+        return CorruptFileError(
+            f"`{self.path}` is not a sound GGUF file: {what} (at byte {position}). Download or convert it again.",
+            file=str(self.path),
+            position=position,
+        )
+
+    def unsupported(self, what: str) -> CheckpointError:
+        """The error for a sound file that cannot be used here."""
+        return CheckpointError(f"`{self.path}` cannot be read: {what}", file=str(self.path))
+
+    def string(self, start: int, end: int) -> str:
+        """Decode bytes whose place was checked."""
+        try:
+            return self.data[start:end].decode()
+        except UnicodeDecodeError:
+            raise self.corrupt("a string is not UTF-8", start) from None
+
+    def scalar(self, kind: int, start: int) -> int | float | bool:
+        """Decode a number or bool whose place was checked."""
+        (value,) = _SCALARS[kind].unpack_from(self.data, start)
+        if kind != BOOL:
+            return value
+        if value > 1:
+            raise self.corrupt(f"a bool is {value}", start)
+        return bool(value)
+
+
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One row of the tensor table."""
 
+    source: FileBytes
     name: str
     shape: tuple[int, ...]
     """In torch's order: the last dimension is contiguous (the file lists it first)."""
@@ -52,10 +96,9 @@ class TensorInfo:
     """First byte, from the start of the file."""
     nbytes: int
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes that one row (the last dimension) takes."""
-        return self.kind.row_bytes(self.shape[-1]) if self.shape else self.kind.type_size
+    def raw(self) -> torch.Tensor:
+        """The bytes as they are in the file: a (nbytes,) uint8 view of the map, nothing copied."""
+        return torch.frombuffer(self.source.data, dtype=torch.uint8, count=self.nbytes, offset=self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +119,35 @@ class Metadata(Mapping[str, Any]):
         CorruptFileError: on access to a string that is not UTF-8 or a bool that is neither 0 nor 1.
     """
 
-    def __init__(self, file: GGUFFile, entries: dict[str, _Entry]) -> None:
-        self._file = file
+    def __init__(self, source: FileBytes, entries: dict[str, _Entry]) -> None:
+        self._source = source
         self._entries = entries
 
     def __getitem__(self, key: str) -> Any:
-        entry = self._entries[key]
+        entry, source = self._entries[key], self._source
+        if entry.kind == STRING:
+            return source.string(entry.start + 8, entry.end)
         if entry.kind != ARRAY:
-            return self._file.scalar(entry.kind, entry.start)
+            return source.scalar(entry.kind, entry.start)
         if entry.item == STRING:
-            return self._file.strings(entry.start, entry.count)
-        values = struct.unpack(f"<{entry.count}{_SCALAR_FORMATS[entry.item]}", self._file.data[entry.start : entry.end])
-        if entry.item == BOOL and any(value > 1 for value in values):
-            raise self._file.corrupt("an array of bools holds something else", entry.start)
-        return [bool(value) for value in values] if entry.item == BOOL else list(values)
+            return self._strings(entry.start, entry.count)
+        values = struct.unpack(f"<{entry.count}{_SCALAR_FORMATS[entry.item]}", source.data[entry.start : entry.end])
+        if entry.item != BOOL:
+            return list(values)
+        if any(value > 1 for value in values):
+            raise source.corrupt("an array of bools holds something else", entry.start)
+        return [bool(value) for value in values]
+
+    def _strings(self, start: int, count: int) -> list[str]:
+        data, unpack, found = self._source.data, _U64.unpack_from, []
+        try:
+            for _ in range(count):
+                end = start + 8 + unpack(data, start)[0]
+                found.append(data[start + 8 : end].decode())
+                start = end
+        except UnicodeDecodeError:
+            raise self._source.corrupt("a string is not UTF-8", start + 8) from None
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -107,59 +165,44 @@ class Metadata(Mapping[str, Any]):
 
 
 class GGUFFile:
-    """An open GGUF file: `metadata` and `tensors` (by name, in file order), over one private memory map.
+    """A GGUF file: `metadata` and `tensors` (by name, in file order), over one private memory map
+    (`map_file=False`: over the bytes, read up front).
 
     Raises:
         CorruptFileError: the file is truncated, damaged or not GGUF.
         CheckpointError: it is sound, but of a version, byte order or tensor type that is not read here.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        with open(self.path, "rb") as stream:
-            self.size = os.fstat(stream.fileno()).st_size
-            if self.size < 24:
-                raise self.corrupt(f"it has {self.size} bytes, a header alone has 24", 0)
-            # copy-on-write: tensors that view the map can be trained, and the file never changes
-            self.data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        self._position = 0
+    def __init__(self, path: str | os.PathLike[str], *, map_file: bool = True) -> None:
+        self._source = FileBytes(path, map_file=map_file)
+        self._data, self._size, self._position = self._source.data, self._source.size, HEADER_BYTES
+        self.path = self._source.path
         self.version, tensor_count, pair_count = self._read_header()
-        self.metadata = Metadata(self, self._read_pairs(pair_count))
+        self.metadata = Metadata(self._source, self._read_pairs(pair_count))
         self.alignment = self._read_alignment()
         self.tensors = self._read_tensors(tensor_count)
 
-    def tensor_bytes(self, info: TensorInfo) -> torch.Tensor:
-        """The tensor's bytes as they are in the file: a (nbytes,) uint8 view of the map, nothing copied."""
-        return torch.frombuffer(self.data, dtype=torch.uint8, count=info.nbytes, offset=info.start)
-
     def corrupt(self, what: str, position: int) -> CorruptFileError:
         """The error for damage at a byte of this file."""
-        return CorruptFileError(
-            f"`{self.path}` is not a sound GGUF file: {what} (at byte {position}). Download or convert it again.",
-            file=str(self.path),
-            position=position,
-        )
-
-    def _unsupported(self, what: str) -> CheckpointError:
-        return CheckpointError(f"`{self.path}` cannot be read: {what}", file=str(self.path))
+        return self._source.corrupt(what, position)
 
     # -- header ------------------------------------------------------------------------------------------------------
 
     def _read_header(self) -> tuple[int, int, int]:
-        magic, version, tensors, pairs = struct.unpack_from("<4sIQQ", self.data, 0)
+        magic, version, tensors, pairs = struct.unpack_from("<4sIQQ", self._data, 0)
         if magic != b"GGUF":
             raise self.corrupt(f"it starts with {magic!r} where `GGUF` belongs", 0)
         if version & 0xFFFF == 0 and version:
-            raise self._unsupported("it is big endian. Convert it to little endian (gguf-convert-endian).")
+            raise self._source.unsupported("it is big endian. Convert it to little endian (gguf-convert-endian).")
         if version == 1:
-            raise self._unsupported("it is GGUF version 1, which nothing writes any more. Convert the model again.")
+            raise self._source.unsupported("it is GGUF version 1, which nothing writes any more. Convert the model again.")
         if version not in (2, 3):
             raise self.corrupt(f"its version is {version}; versions 2 and 3 are read", 4)
-        if pairs > (self.size - 24) // _LEAST_PAIR:
-            raise self.corrupt(f"it announces {pairs} metadata keys in {self.size} bytes", 16)
-        if tensors > (self.size - 24) // _LEAST_TENSOR:
-            raise self.corrupt(f"it announces {tensors} tensors in {self.size} bytes", 8)
-        self._position = 24
+        if pairs > (self._size - HEADER_BYTES) // _LEAST_PAIR:
+            raise self.corrupt(f"it announces {pairs} metadata keys in {self._size} bytes", 16)
+        if tensors > (self._size - HEADER_BYTES) // _LEAST_TENSOR:
+            raise self.corrupt(f"it announces {tensors} tensors in {self._size} bytes", 8)
+        self._position = HEADER_BYTES
         return version, tensors, pairs
 
     def _read_alignment(self) -> int:
@@ -181,9 +224,9 @@ class GGUFFile:
         return entries
 
     def _read_entry(self, key: str) -> _Entry:
-        (kind,) = _U32.unpack_from(self.data, self._need(4))
+        (kind,) = _U32.unpack_from(self._data, self._need(4))
         if kind == ARRAY:
-            item, count = _ARRAY_HEAD.unpack_from(self.data, self._need(12))
+            item, count = _ARRAY_HEAD.unpack_from(self._data, self._need(12))
             start = self._position
             if item in _SCALARS:
                 self._need(count * _SCALARS[item].size)
@@ -205,9 +248,9 @@ class GGUFFile:
 
     def _skip_strings(self, key: str, position: int, count: int) -> int:
         """The byte after `count` strings, each of which fits in the file."""
-        if count > (self.size - position) // 8:
-            raise self.corrupt(f"`{key}` announces {count} strings in {self.size - position} bytes", position)
-        data, size, unpack = self.data, self.size, _U64.unpack_from
+        if count > (self._size - position) // 8:
+            raise self.corrupt(f"`{key}` announces {count} strings in {self._size - position} bytes", position)
+        data, size, unpack = self._data, self._size, _U64.unpack_from
         try:
             for _ in range(count):
                 position += 8 + unpack(data, position)[0]
@@ -216,29 +259,6 @@ class GGUFFile:
         except struct.error:
             raise self.corrupt(f"`{key}` is cut off", position) from None
         return position
-
-    def scalar(self, kind: int, start: int) -> Any:
-        """Decode a value whose place was checked before."""
-        if kind == STRING:
-            return self.strings(start, 1)[0]
-        (value,) = _SCALARS[kind].unpack_from(self.data, start)
-        if kind == BOOL:
-            if value > 1:
-                raise self.corrupt(f"a bool is {value}", start)
-            return bool(value)
-        return value
-
-    def strings(self, start: int, count: int) -> list[str]:
-        """Decode strings whose places were checked before."""
-        data, unpack, found = self.data, _U64.unpack_from, []
-        try:
-            for _ in range(count):
-                end = start + 8 + unpack(data, start)[0]
-                found.append(data[start + 8 : end].decode())
-                start = end
-        except UnicodeDecodeError:
-            raise self.corrupt("a string is not UTF-8", start + 8) from None
-        return found
 
     # -- tensor table ------------------------------------------------------------------------------------------------
 
@@ -255,28 +275,29 @@ class GGUFFile:
             for size in shape:
                 elements *= size
             nbytes = elements // kind.block_size * kind.type_size
-            if data_start + offset + nbytes > self.size:
+            if data_start + offset + nbytes > self._size:
                 raise self.corrupt(
-                    f"tensor `{name}` ends at byte {data_start + offset + nbytes} of a file of {self.size}; it is truncated", at
+                    f"tensor `{name}` ends at byte {data_start + offset + nbytes} of a file of {self._size}; it is truncated",
+                    at,
                 )
-            tensors[name] = TensorInfo(name, shape, kind, data_start + offset, nbytes)
+            tensors[name] = TensorInfo(self._source, name, shape, kind, data_start + offset, nbytes)
         self._refuse_overlaps(tensors)
         return tensors
 
     def _read_row(self) -> tuple[str, tuple[int, ...], BlockType, int, int]:
         at = self._position
         name = self._read_name(MAX_NAME_BYTES, "a tensor name")
-        (dimensions,) = _U32.unpack_from(self.data, self._need(4))
+        (dimensions,) = _U32.unpack_from(self._data, self._need(4))
         if dimensions > MAX_DIMENSIONS:
             raise self.corrupt(f"tensor `{name}` has {dimensions} dimensions, at most {MAX_DIMENSIONS} are allowed", at)
-        shape = struct.unpack_from(f"<{dimensions}Q", self.data, self._need(8 * dimensions))[::-1]
-        type_id, offset = struct.unpack_from("<IQ", self.data, self._need(12))
+        shape = struct.unpack_from(f"<{dimensions}Q", self._data, self._need(8 * dimensions))[::-1]
+        type_id, offset = struct.unpack_from("<IQ", self._data, self._need(12))
         kind = BLOCK_TYPES.get(type_id)
         if kind is None:
             known = type_name(type_id)
             if known is None:
                 raise self.corrupt(f"tensor `{name}` has the unknown type {type_id}", at)
-            raise self._unsupported(
+            raise self._source.unsupported(
                 f"tensor `{name}` has the type {known}. Types that are read: "
                 f"{shorten((k.name for k in BLOCK_TYPES.values()), len(BLOCK_TYPES))}."
             )
@@ -298,17 +319,14 @@ class GGUFFile:
     def _need(self, count: int) -> int:
         """The position of the next `count` bytes, which are there; the reading position moves behind them."""
         position = self._position
-        if count > self.size - position:
-            raise self.corrupt(f"{count} bytes are announced where {self.size - position} are left", position)
+        if count > self._size - position:
+            raise self.corrupt(f"{count} bytes are announced where {self._size - position} are left", position)
         self._position = position + count
         return position
 
     def _read_name(self, most: int, what: str) -> str:
-        (length,) = _U64.unpack_from(self.data, self._need(8))
+        (length,) = _U64.unpack_from(self._data, self._need(8))
         if not 0 < length <= most:
             raise self.corrupt(f"{what} has {length} bytes, 1 to {most} are allowed", self._position - 8)
         start = self._need(length)
-        try:
-            return self.data[start : self._position].decode()
-        except UnicodeDecodeError:
-            raise self.corrupt(f"{what} is not UTF-8", start) from None
+        return self._source.string(start, self._position)

@@ -1,0 +1,3 @@
+"""The Llama family."""
+
+__version__ = "0.1.0"

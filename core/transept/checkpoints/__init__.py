@@ -1,0 +1,28 @@
+"""Checkpoints: formats, names, the stream from file to model, and writing."""
+
+from .key_map import Concat, Conversion, Drop, KeyMap, Permute, Rename, Split, Stack, Transpose
+from .placement import Placement
+from .reader import CheckpointReader, ReleasableTensor, TensorRef
+from .safetensors_format import open_safetensors
+from .stream import LoadReport, load_checkpoint
+from .write import save_tensors
+
+__all__ = [
+    "CheckpointReader",
+    "Concat",
+    "Conversion",
+    "Drop",
+    "KeyMap",
+    "LoadReport",
+    "Permute",
+    "Placement",
+    "ReleasableTensor",
+    "Rename",
+    "Split",
+    "Stack",
+    "TensorRef",
+    "Transpose",
+    "load_checkpoint",
+    "open_safetensors",
+    "save_tensors",
+]

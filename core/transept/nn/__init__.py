@@ -1,0 +1,35 @@
+"""Blocks that models are assembled from: each is one axis along which architectures differ, named after it."""
+
+from __future__ import annotations
+
+from .activations import ACT2FN, activation
+from .attention import SelfAttention
+from .checkpointing import CheckpointedLayer, cache_for
+from .collector import OutputCollector
+from .embeddings import embed_tokens
+from .heads import ForQuestionAnswering, ForSequenceClassification, ForTokenClassification
+from .logits import keep_positions
+from .masks import decoder_mask, position_ids_from
+from .mlp import GatedMLP
+from .norms import RMSNorm
+from .rope import RotaryEmbedding, apply_rotary
+
+__all__ = [
+    "ACT2FN",
+    "CheckpointedLayer",
+    "ForQuestionAnswering",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "GatedMLP",
+    "OutputCollector",
+    "RMSNorm",
+    "RotaryEmbedding",
+    "SelfAttention",
+    "activation",
+    "apply_rotary",
+    "cache_for",
+    "decoder_mask",
+    "embed_tokens",
+    "keep_positions",
+    "position_ids_from",
+]

@@ -1,0 +1,80 @@
+"""Layers whose activations may be recomputed in the backward pass instead of being kept."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import partial, wraps
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..cache import DynamicCache
+from ..errors import InputError
+
+__all__ = ["CheckpointedLayer", "cache_for"]
+
+
+class CheckpointedLayer(nn.Module):
+    """Base of a model's repeated layer: its `forward` can be checkpointed (https://arxiv.org/abs/1604.06174).
+
+    Off until `set_gradient_checkpointing`; then in force while training. Hidden states come as the first positional argument,
+    everything else as keywords. It is `forward` that is recomputed, not the call of the module: hooks (FSDP's among them) run
+    once.
+    """
+
+    gradient_checkpointing = False
+    _checkpoint_arguments: Mapping[str, Any] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" not in cls.__dict__:
+            return
+        forward = cls.forward
+
+        @wraps(forward)
+        def recomputed(self: CheckpointedLayer, *args: Any, **kwargs: Any) -> Any:
+            # a subclass's forward that calls this one through super() is checkpointed already
+            if self.gradient_checkpointing and self.training and type(self).forward is recomputed:
+                return checkpoint(partial(forward, self, **kwargs), *args, **self._checkpoint_arguments)
+            return forward(self, *args, **kwargs)
+
+        cls.forward = recomputed
+
+    def set_gradient_checkpointing(self, arguments: Mapping[str, Any] | None) -> None:
+        """Recompute with these arguments of `torch.utils.checkpoint.checkpoint`; None: keep activations."""
+        self.gradient_checkpointing = arguments is not None
+        self._checkpoint_arguments = {"use_reentrant": False, **(arguments or {})}
+
+
+def cache_for(model: Any, use_cache: bool | None, past_key_values: Any) -> Any:
+    """The cache of a decoder's forward pass: the one given, a new one where `use_cache` (or the config's) says so, or None.
+
+    While training with gradient checkpointing there is none: a layer that runs twice would write its keys twice.
+
+    Raises:
+        InputError: the cache given is none, or holds tokens that checkpointing would have to drop.
+    """
+    if past_key_values is not None and not hasattr(past_key_values, "get_seq_length"):
+        raise InputError(
+            f"`past_key_values` is a `{type(past_key_values).__name__}`: give a cache, such as `transept.DynamicCache()`."
+        )
+    wanted = model.config.use_cache if use_cache is None else use_cache
+    if (wanted or past_key_values is not None) and model.training and _is_checkpointed(model):
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            raise InputError(
+                "`past_key_values` holds tokens, and training with gradient checkpointing cannot use a cache: "
+                "call `gradient_checkpointing_disable()`, or leave the cache out."
+            )
+        warnings.warn(
+            "`use_cache=True` does not go with gradient checkpointing: this model trains without a cache.", stacklevel=3
+        )
+        return None
+    if past_key_values is None and wanted:
+        return DynamicCache(config=model.config)
+    return past_key_values
+
+
+def _is_checkpointed(model: nn.Module) -> bool:
+    return any(isinstance(module, CheckpointedLayer) and module.gradient_checkpointing for module in model.modules())

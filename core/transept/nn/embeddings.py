@@ -1,0 +1,120 @@
+"""Token embeddings: looking them up, and changing how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+__all__ = ["embed_tokens", "resize_embedding", "resize_head"]
+
+# Variance of new rows around the mean of the old ones, in units of the old rows' covariance: enough to tell them apart,
+# too little to matter (https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
+_SPREAD = 1e-9
+_BLOCK = 256
+
+
+def embed_tokens(embedding: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """The first hidden states, (batch, seq, hidden_size): of token ids (batch, seq), or the embeddings given.
+
+    Raises:
+        InputError: both or neither are given, nothing is in them, they have another number of dimensions, or an id has no row.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise InputError("Give exactly one of `input_ids` and `inputs_embeds`.")
+    given, name, dims = (input_ids, "input_ids", 2) if inputs_embeds is None else (inputs_embeds, "inputs_embeds", 3)
+    assert given is not None
+    if given.dim() != dims or given.shape[0] == 0 or given.shape[1] == 0:
+        layout = "(batch, seq)" if dims == 2 else "(batch, seq, hidden_size)"
+        raise InputError(f"`{name}` has shape {tuple(given.shape)}: it must be {layout}, with something in it.")
+    if inputs_embeds is not None:
+        return inputs_embeds
+    try:
+        return embedding(given)
+    except IndexError as error:
+        rows = getattr(embedding, "num_embeddings", "?")
+        raise InputError(
+            f"`input_ids` has ids from {int(given.min())} to {int(given.max())}, and the vocabulary is 0 to "
+            f"{rows - 1 if isinstance(rows, int) else rows}: is the tokenizer this model's own?"
+        ) from error
+
+
+@torch.no_grad()
+def resize_embedding(embedding: nn.Module, rows: int, *, mean: bool, initialize: Callable[[nn.Module], None]) -> nn.Module:
+    """Give a token embedding this many rows, in place; the first ones keep their values, and its `weight` is a new parameter.
+
+    Args:
+        mean: new rows are drawn around the mean of the old ones, with a sliver of their covariance.
+        initialize: else, initialises a fresh `torch.nn.Embedding`, of which the new rows are taken.
+
+    Raises:
+        InputError: the module is not a `torch.nn.Embedding`, or no row would be left.
+    """
+    if not isinstance(embedding, nn.Embedding):
+        raise InputError(
+            f"A `{type(embedding).__name__}` cannot be resized, only a `torch.nn.Embedding`: undo the rewrite first."
+        )
+    old = embedding.weight
+    _check_rows(rows)
+    if rows != old.shape[0]:
+        fresh = nn.Embedding(rows, old.shape[1], device=old.device, dtype=old.dtype)
+        embedding.weight = _resized(old, rows, fresh, mean, initialize)
+    embedding.num_embeddings = rows
+    if embedding.padding_idx is not None and embedding.padding_idx >= rows:
+        embedding.padding_idx = None
+    return embedding
+
+
+@torch.no_grad()
+def resize_head(head: nn.Module, rows: int, *, mean: bool, initialize: Callable[[nn.Module], None]) -> nn.Module:
+    """Give a language-model head this many outputs, in place, as `resize_embedding` does.
+
+    Raises:
+        InputError: the module is not a `torch.nn.Linear`, or no output would be left.
+    """
+    if not isinstance(head, nn.Linear):
+        raise InputError(f"A `{type(head).__name__}` cannot be resized, only a `torch.nn.Linear`: undo the rewrite first.")
+    old, bias = head.weight, head.bias
+    _check_rows(rows)
+    if rows != old.shape[0]:
+        fresh = nn.Linear(old.shape[1], rows, bias=False, device=old.device, dtype=old.dtype)
+        head.weight = _resized(old, rows, fresh, mean, initialize)
+        if bias is not None:
+            more = bias.new_zeros(max(rows - bias.shape[0], 0))
+            more = more + bias.float().mean().to(bias.dtype) if mean else more
+            head.bias = nn.Parameter(torch.cat((bias, more))[:rows], requires_grad=bias.requires_grad)
+    head.out_features = rows
+    return head
+
+
+def _check_rows(rows: int) -> None:
+    if rows < 1:
+        raise InputError(f"A vocabulary of {rows} tokens cannot be: ask for one or more.")
+
+
+def _resized(
+    old: Tensor, rows: int, fresh: nn.Embedding | nn.Linear, mean: bool, initialize: Callable[[nn.Module], None]
+) -> nn.Parameter:
+    kept = min(rows, old.shape[0])
+    if rows > kept:
+        if mean:
+            fresh.weight[kept:] = _around_mean(old, rows - kept)
+        else:
+            initialize(fresh)
+    fresh.weight[:kept] = old[:kept]
+    return nn.Parameter(fresh.weight, requires_grad=old.requires_grad)
+
+
+def _around_mean(old: Tensor, count: int) -> Tensor:
+    """Draws from N(mean, spread x covariance) of the rows of `old`: random mixtures of the centred rows have that covariance."""
+    table = old.float()
+    centre = table.mean(dim=0)
+    centred = (table - centre) * (_SPREAD / table.shape[0]) ** 0.5
+    drawn = [
+        torch.randn(min(_BLOCK, count - start), table.shape[0], device=old.device) @ centred
+        for start in range(0, count, _BLOCK)
+    ]
+    return (centre + torch.cat(drawn)).to(old.dtype)

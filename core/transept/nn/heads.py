@@ -1,0 +1,221 @@
+"""Task heads that any decoder family can wear: mixed in before the family's `PreTrainedModel`.
+
+class LlamaForTokenClassification(ForTokenClassification, LlamaPreTrainedModel):
+    base_model_class = LlamaModel
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..outputs import QuestionAnsweringModelOutput, SequenceClassifierOutputWithPast, TokenClassifierOutput
+from .losses import question_answering_loss, sequence_classification_loss, token_classification_loss
+
+__all__ = ["ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification"]
+
+
+class _Head(nn.Module):
+    """A base model under the name `base_model_prefix`, and what the model class it is mixed into gives it."""
+
+    base_model_class: ClassVar[Callable[[Any], nn.Module]]
+    """The family's model without a head; built from the configuration."""
+    if TYPE_CHECKING:
+        config: Any
+        base_model_prefix: ClassVar[str]
+        base_model: nn.Module
+        post_init: Callable[[], None]
+        output_options: Callable[..., tuple[bool, bool, bool]]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        setattr(self, self.base_model_prefix, type(self).base_model_class(config))
+
+
+class ForSequenceClassification(_Head):
+    """One prediction a sequence, read at its last token."""
+
+    new_on_load = ("score.*",)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutputWithPast | tuple[Any, ...]:
+        """Score each sequence.
+
+        Args:
+            labels: see `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
+
+        Returns:
+            Logits (batch, num_labels) at the last token of each row that is not `pad_token_id`; of `inputs_embeds`, at the last
+            position that `attention_mask` keeps.
+
+        Raises:
+            InputError: several sequences and no `pad_token_id` in the configuration.
+        """
+        *_, return_dict = self.output_options(return_dict=return_dict)
+        outputs = self.base_model(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            inputs_embeds,
+            use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        last = self._last_positions(outputs.last_hidden_state, input_ids, attention_mask)
+        rows = torch.arange(last.shape[0], device=last.device)
+        logits = self.score(outputs.last_hidden_state[rows, last])
+        output = SequenceClassifierOutputWithPast(
+            loss=None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type),
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _last_positions(self, hidden_states: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        """The position of each row's last token: (batch,)."""
+        batch, length = hidden_states.shape[:2]
+        pad = self.config.pad_token_id
+        if pad is None and batch != 1:
+            raise InputError(
+                "Several sequences are scored at their last tokens, which takes a padding token to find: set `config.pad_token_id`."
+            )
+        if input_ids is not None and pad is not None:
+            is_token = input_ids.to(hidden_states.device) != pad
+        elif input_ids is None and attention_mask is not None and attention_mask.dim() == 2:
+            is_token = attention_mask[:, -length:].to(hidden_states.device) != 0
+        else:
+            return torch.full((batch,), length - 1, device=hidden_states.device)
+        return (torch.arange(length, device=hidden_states.device, dtype=torch.int32) * is_token).argmax(dim=-1)
+
+
+class ForTokenClassification(_Head):
+    """One prediction a token."""
+
+    new_on_load = ("score.*",)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        dropout = getattr(config, "classifier_dropout", None)
+        dropout = getattr(config, "hidden_dropout", None) if dropout is None else dropout
+        self.dropout = nn.Dropout(0.1 if dropout is None else dropout)
+        self.score = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TokenClassifierOutput | tuple[Any, ...]:
+        """Logits (batch, seq, num_labels); the loss against `labels` (batch, seq), of which -100 doesn't count."""
+        *_, return_dict = self.output_options(return_dict=return_dict)
+        outputs = self.base_model(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            inputs_embeds,
+            use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.score(self.dropout(outputs.last_hidden_state))
+        output = TokenClassifierOutput(
+            loss=None if labels is None else token_classification_loss(logits, labels),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class ForQuestionAnswering(_Head):
+    """The span of a context that answers a question: scores of its first and last token."""
+
+    new_on_load = ("qa_outputs.*",)
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+        """Logits (batch, seq) for the answer's start and end; a loss where both positions (batch,) are given.
+
+        Raises:
+            InputError: one of the positions is given without the other.
+        """
+        if (start_positions is None) != (end_positions is None):
+            raise InputError("Give both of `start_positions` and `end_positions`, or neither.")
+        *_, return_dict = self.output_options(return_dict=return_dict)
+        outputs = self.base_model(
+            input_ids,
+            attention_mask,
+            position_ids,
+            past_key_values,
+            inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = question_answering_loss(start_logits, end_logits, start_positions, end_positions)
+        output = QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits.contiguous(),
+            end_logits=end_logits.contiguous(),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return output if return_dict else output.to_tuple()

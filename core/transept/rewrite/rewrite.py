@@ -1,0 +1,129 @@
+"""What a rewrite is, and what is remembered of one that was applied."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..discovery import load_object, registry
+from ..errors import RewriteError, shorten
+from .tensors import local_tensors
+
+__all__ = ["AppliedRewrite", "Rewrite", "make_rewrite"]
+
+
+class Rewrite(ABC):
+    """A change of modules. Subclass it, give it a `key`, and offer it through a `RewriteSpec` or pass it to `from_pretrained`.
+
+    Tensor names are local: relative to the selected module (`q_proj.weight`).
+    """
+
+    key: ClassVar[str]
+    why: ClassVar[str] = ""
+    """One line for `transept explain`: what it is good for."""
+    order: ClassVar[int] = 0
+    """Rewrites compose from the lowest to the highest; a later one sees the modules that an earlier one built."""
+    undoable: ClassVar[bool] = False
+    """`revert` gives back exactly what `convert` took."""
+    ties: ClassVar[Literal["keep", "break", "refuse"]] = "keep"
+    """Tied parameters that it converts stay one tensor, become two, or such a model is refused."""
+
+    @abstractmethod
+    def select(self, path: str, module: nn.Module) -> bool:
+        """Whether to replace the module at this path. Parts of a selected module are not asked for."""
+
+    @abstractmethod
+    def build(self, module: nn.Module, path: str) -> nn.Module:
+        """What stands in its place. Called under `torch.device("meta")`; parts of `module` that do not change may be shared."""
+
+    def sources(self, module: nn.Module, built: nn.Module) -> tuple[str, ...]:
+        """Names of the tensors that `convert` takes; by default those that the built module lacks, or has otherwise."""
+        new = local_tensors(built)
+        return tuple(name for name, tensor in local_tensors(module).items() if name not in new or not _alike(tensor, new[name]))
+
+    @abstractmethod
+    def convert(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
+        """The built module's tensors, from those that `sources` names."""
+
+    def revert(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
+        """The other way round; views of the tensors given are fine."""
+        raise RewriteError(f"Rewrite `{self.key}` cannot be taken back.", key=self.key)
+
+
+@dataclass
+class AppliedRewrite:
+    """One module that a rewrite replaced, as `model.applied_rewrites` keeps them."""
+
+    key: str
+    path: str
+    why: str
+    rewrite: Rewrite
+    original: nn.Module
+    """The replaced module; the tensors that were converted are on `meta` in it."""
+    sources: tuple[str, ...]
+    """Local names that `convert` takes."""
+    targets: tuple[str, ...]
+    """Local names that it gives."""
+
+    def full(self, names: Iterable[str]) -> list[str]:
+        """Local names as the whole model says them."""
+        return [f"{self.path}.{name}" for name in names]
+
+    def convert(self, tensors: list[Tensor], built: nn.Module) -> list[Tensor]:
+        """Tensors in the order of `sources` to those in the order of `targets`."""
+        return self._run(self.rewrite.convert, self.sources, self.targets, tensors, built)
+
+    def revert(self, tensors: list[Tensor], built: nn.Module) -> list[Tensor]:
+        """Tensors in the order of `targets` to those in the order of `sources`."""
+        return self._run(self.rewrite.revert, self.targets, self.sources, tensors, built)
+
+    def _run(
+        self,
+        change: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
+        given: tuple[str, ...],
+        wanted: tuple[str, ...],
+        tensors: list[Tensor],
+        built: nn.Module,
+    ) -> list[Tensor]:
+        try:
+            with torch.no_grad():
+                made = change(dict(zip(given, tensors, strict=True)), built)
+        except (RuntimeError, ValueError, IndexError, KeyError) as error:
+            shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(given, tensors, strict=True))
+            raise RewriteError(
+                f"Rewrite `{self.key}` failed at `{self.path}` on {shapes}: {error}", key=self.key, path=self.path
+            ) from error
+        if set(made) != set(wanted):
+            raise RewriteError(
+                f"Rewrite `{self.key}` at `{self.path}` gave {shorten(made)} where {shorten(wanted)} were needed: its `build`, "
+                "`sources` and `convert` contradict each other.",
+                key=self.key,
+                path=self.path,
+            )
+        return [made[name] for name in wanted]
+
+
+def make_rewrite(rewrite: str | Rewrite, config: Any, **options: Any) -> Rewrite:
+    """A rewrite from an installed plugin's key, or the one given.
+
+    Raises:
+        PluginNotFoundError: nothing installed has the key.
+        RewriteError: options are given with a rewrite that is already made.
+    """
+    if isinstance(rewrite, Rewrite):
+        if options:
+            raise RewriteError(f"Options {shorten(options)} have no effect on a rewrite that is already made.", key=rewrite.key)
+        return rewrite
+    record: Any = registry.get("rewrites", rewrite)
+    made: Rewrite = load_object(record.rewrite, owner=record.key)(config, **options)
+    return made
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    plain = all(t.is_floating_point() and t.element_size() > 1 for t in (one, other))
+    return one.shape == other.shape and (plain or one.dtype == other.dtype)

@@ -1,0 +1,1 @@
+"""A source of checkpoints: weights that an installed Python package carries."""

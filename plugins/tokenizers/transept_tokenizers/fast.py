@@ -1,0 +1,381 @@
+"""Tokenizers over the `tokenizers` library. A `tokenizer.json`, where there is one, alone decides which ids a text has."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, cast
+
+import tokenizers
+from tokenizers.processors import TemplateProcessing
+
+from transept.errors import CorruptFileError, TokenizerError
+from transept.files import Location, atomic_file
+from transept.tokenization import AddedToken, Encoding, Truncation
+from transept.tokenization.added_token import as_added_token
+
+from .chat import ChatTemplates
+from .layout import SpecialTokenLayout
+
+__all__ = ["PreTrainedTokenizerFast"]
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
+    """A tokenizer that a `tokenizer.json` or a `tokenizers.Tokenizer` describes.
+
+    The backend holds no state of a call: texts are cut by a view of it that shares its vocabulary, and filled afterwards.
+    So threads may share one tokenizer, and no call changes what the next one does.
+
+    Args:
+        tokenizer_object: the backend; it is copied unless it was made for this tokenizer (`copy_tokenizer=False`).
+        tokenizer_file: a `tokenizer.json`.
+        add_bos_token, add_eos_token: put those tokens around a text instead of what the file's post-processor says. One that
+            isn't given stays as the file has it.
+        added_tokens_decoder: flags of added tokens by id, as older checkpoints keep them in `tokenizer_config.json`.
+        settings: arguments of `PreTrainedTokenizerBase`.
+
+    Raises:
+        CorruptFileError: the file is not one that the `tokenizers` library reads.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer_object: tokenizers.Tokenizer | None = None,
+        tokenizer_file: str | Path | None = None,
+        add_bos_token: bool | None = None,
+        add_eos_token: bool | None = None,
+        added_tokens_decoder: Mapping[Any, Any] | None = None,
+        copy_tokenizer: bool = True,
+        **settings: Any,
+    ) -> None:
+        if tokenizer_object is not None:
+            backend = copy.deepcopy(tokenizer_object) if copy_tokenizer else tokenizer_object
+        elif tokenizer_file is not None:
+            backend = _read_backend(Path(tokenizer_file))
+        else:
+            raise TokenizerError(
+                f"`{type(self).__name__}` is made of a `tokenizer_file` or a `tokenizer_object`; `from_pretrained` finds the file."
+            )
+        self._tokenizer = backend
+        self._cut = backend.truncation
+        self._filled = backend.padding
+        backend.no_truncation()
+        backend.no_padding()
+        super().__init__(**{**_defaults_of(self._cut, self._filled), **settings})
+        self._take_added_tokens(added_tokens_decoder or {})
+        if add_bos_token is not None or add_eos_token is not None:
+            self._put_around(add_bos_token, add_eos_token)
+
+    def _take_added_tokens(self, decoder: Mapping[Any, Any]) -> None:
+        """Give the backend the flags of `added_tokens_decoder`, then the special tokens that it doesn't know as such."""
+        known = self.added_tokens_decoder
+        try:
+            listed = sorted((int(index), token) for index, token in decoder.items())
+        except (TypeError, ValueError) as error:
+            raise TokenizerError("`added_tokens_decoder` must map ids to tokens.") from error
+        named = [token for token in self._special_tokens.values() if token is not None]
+        special = {token.content for token in (*named, *self._extra_special_tokens)}
+        names = {token.content for token in known.values()}
+        new = []
+        for index, token in listed:
+            if not isinstance(token, str):
+                read = as_added_token(token, f"added_tokens_decoder[{index}]")
+                new += [read] if read != known.get(index) else []
+            elif token not in names:  # a bare string has no flags to change
+                new.append(AddedToken(token, special=token in special))
+        names.update(token.content for token in new)
+        for token in (*named, *self._extra_special_tokens):
+            if token.content not in names:
+                names.add(token.content)
+                new.append(token)
+        must_be_special = {token.content for token in named}
+        if new:
+            added = [replace(token, special=token.special or token.content in must_be_special) for token in new]
+            self._add_tokens(added, special_tokens=False)
+
+    @classmethod
+    def _from_location(cls, location: Location, settings: dict[str, Any]) -> Self:
+        file = settings.pop("tokenizer_file", None)
+        if file is None and settings.get("tokenizer_object") is None:
+            file = location.fetch(_newest_file(settings["other_settings"].get("fast_tokenizer_files")))
+        if file is None and settings.get("tokenizer_object") is None:
+            raise TokenizerError(
+                f"`{location.name}` has no `{TOKENIZER_FILE}`, which `{cls.__name__}` is made of. `AutoTokenizer` looks for "
+                "another plugin that reads the files there."
+            )
+        return cls(tokenizer_file=file, **settings)
+
+    @classmethod
+    def _settings(cls, location: Location, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        settings = super()._settings(location, overrides)
+        # A checkpoint's flags are of a time before tokenizer.json, whose post-processor knows better; and no checkpoint
+        # names the file that is read. Keywords of the caller do count.
+        for name in ("add_bos_token", "add_eos_token", "tokenizer_file", "tokenizer_object", "copy_tokenizer"):
+            if name in settings and name not in overrides:
+                del settings[name]
+        return settings
+
+    def _save_vocabulary(self, folder: Path) -> list[Path]:
+        saved = self._tokenizer
+        if self._cut is not None or self._filled is not None:
+            saved = copy.deepcopy(saved)
+            if self._cut is not None:
+                saved.enable_truncation(**self._cut)
+            if self._filled is not None:
+                saved.enable_padding(**self._filled)
+        path = folder / TOKENIZER_FILE
+        with atomic_file(path) as temporary:
+            temporary.write_text(saved.to_str(pretty=True), encoding="utf-8")
+        return [path]
+
+    # ---- the backend --------------------------------------------------------------------------------------------
+
+    @property
+    def is_fast(self) -> bool:
+        """True: words and characters of tokens are known."""
+        return True
+
+    @property
+    def backend_tokenizer(self) -> tokenizers.Tokenizer:
+        """The `tokenizers.Tokenizer`; changes of its parts count from the next call on."""
+        return self._tokenizer
+
+    @property
+    def decoder(self) -> Any:
+        """The backend's decoder."""
+        return self._tokenizer.decoder
+
+    @property
+    def add_bos_token(self) -> bool:
+        """Whether a text begins with `bos_token`. Setting it replaces the post-processor."""
+        return self._edges()[0]
+
+    @add_bos_token.setter
+    def add_bos_token(self, value: bool) -> None:
+        self._put_around(value, None)
+
+    @property
+    def add_eos_token(self) -> bool:
+        """Whether a text ends with `eos_token`. Setting it replaces the post-processor."""
+        return self._edges()[1]
+
+    @add_eos_token.setter
+    def add_eos_token(self, value: bool) -> None:
+        self._put_around(None, value)
+
+    def _edges(self) -> tuple[bool, bool]:
+        """Whether the post-processor puts `bos_token` first and `eos_token` last."""
+        if self._tokenizer.post_processor is None:
+            return False, False
+        around = [index for which, index, _ in self._layout(pair=False) if which is None]
+        places = [which for which, *_ in self._layout(pair=False)]
+        starts = bool(places) and places[0] is None and around[0] == self.bos_token_id
+        ends = bool(places) and places[-1] is None and around[-1] == self.eos_token_id
+        return starts, ends
+
+    def _put_around(self, bos: bool | None, eos: bool | None) -> None:
+        had_bos, had_eos = self._edges()
+        special = []
+        for wanted, had, name in ((bos, had_bos, "bos"), (eos, had_eos, "eos")):
+            token, index = getattr(self, f"{name}_token"), getattr(self, f"{name}_token_id")
+            if wanted and index is None:
+                raise TokenizerError(f"`add_{name}_token` needs a `{name}_token` in the vocabulary, and it is `{token}`.")
+            if had if wanted is None else wanted:
+                special.append({"id": name, "ids": [index], "tokens": [token]})
+        names = [each["id"] for each in special]
+        around = [part for part in ("bos", "$", "eos") if part == "$" or part in names]
+        first = [f"{'$A' if part == '$' else part}:0" for part in around]
+        second = [f"{'$B' if part == '$' else part}:1" for part in around]
+        self._tokenizer.post_processor = TemplateProcessing(single=first, pair=first + second, special_tokens=special)
+
+    def _view(self, truncation: Truncation | None, split_special_tokens: bool) -> tokenizers.Tokenizer:
+        """A tokenizer with the same parts and vocabulary, shared and not copied, that cuts as asked."""
+        whole = self._tokenizer
+        view = tokenizers.Tokenizer(whole.model)
+        for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+            if getattr(whole, part) is not None:
+                setattr(view, part, getattr(whole, part))
+        added = whole.get_added_tokens_decoder()
+        view.add_tokens([added[index] for index in sorted(added)])
+        if view.get_added_tokens_decoder().keys() != added.keys():  # ids with gaps: only a true copy keeps them
+            view = copy.deepcopy(whole)
+        view.encode_special_tokens = split_special_tokens
+        if truncation is not None:
+            view.enable_truncation(
+                max_length=truncation.max_length,
+                stride=truncation.stride,
+                strategy=truncation.strategy,
+                direction=truncation.side,
+            )
+        return view
+
+    def _encode_batch(
+        self,
+        texts: Sequence[Any],
+        *,
+        add_special_tokens: bool,
+        is_split_into_words: bool,
+        truncation: Truncation | None,
+        split_special_tokens: bool,
+    ) -> list[Encoding]:
+        def encode(backend: tokenizers.Tokenizer) -> list[Encoding]:
+            made = backend.encode_batch(list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words)
+            return cast("list[Encoding]", made)
+
+        whole = self._tokenizer
+        as_is = whole.encode_special_tokens == split_special_tokens
+        with _clear_errors(texts):
+            if as_is and truncation is None:
+                return encode(whole)
+            if truncation is None:
+                return encode(self._view(None, split_special_tokens))
+            self._check_truncation(texts, truncation, add_special_tokens)
+            if as_is and not is_split_into_words and _likely_short(texts, truncation.max_length):
+                encodings = encode(whole)
+                if all(len(encoding.ids) <= truncation.max_length for encoding in encodings):
+                    return encodings
+            return encode(self._view(truncation, split_special_tokens))
+
+    def _check_truncation(self, texts: Sequence[Any], truncation: Truncation, add_special_tokens: bool) -> None:
+        pair = any(isinstance(text, (list, tuple)) and len(text) == 2 for text in texts)
+        if truncation.strategy == "only_second" and not pair:
+            raise TokenizerError('`truncation="only_second"` needs pairs of texts: give `text_pair`.')
+        special = self.num_special_tokens_to_add(pair) if add_special_tokens else 0
+        room = truncation.max_length - special
+        if room < 0 or (truncation.stride and truncation.stride >= room):
+            raise TokenizerError(
+                f"`max_length` is {truncation.max_length}: {special} special tokens and a `stride` of {truncation.stride} do not "
+                "fit in. Give a larger one."
+            )
+
+    def _decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
+        try:
+            text = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        except OverflowError as error:
+            raise TokenizerError(f"`token_ids` has {max(ids)}, which no vocabulary holds.") from error
+        if clean_up_tokenization_spaces and type(self._tokenizer.model).__name__ == "BPE":
+            # many checkpoints carry the setting by accident; asking for it in a call is no accident
+            if not self.clean_up_tokenization_spaces:
+                warnings.warn("`clean_up_tokenization_spaces` is not applied: a BPE's spaces are the text's own.", stacklevel=3)
+            return text
+        return self.clean_up_tokenization(text) if clean_up_tokenization_spaces else text
+
+    def _add_tokens(self, tokens: Sequence[AddedToken], special_tokens: bool) -> int:
+        made = [
+            tokenizers.AddedToken(
+                token.content,
+                single_word=token.single_word,
+                lstrip=token.lstrip,
+                rstrip=token.rstrip,
+                normalized=bool(token.normalized),
+                special=token.special,
+            )
+            for token in tokens
+        ]
+        return self._tokenizer.add_special_tokens(made) if special_tokens else self._tokenizer.add_tokens(made)
+
+    # ---- vocabulary ---------------------------------------------------------------------------------------------
+
+    @property
+    def vocab_size(self) -> int:
+        return self._tokenizer.get_vocab_size(with_added_tokens=False)
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def get_vocab(self) -> dict[str, int]:
+        return self._tokenizer.get_vocab(with_added_tokens=True)
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        added = self._tokenizer.get_added_tokens_decoder()
+        return {index: as_added_token(token, "added_tokens_decoder") for index, token in added.items()}
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        return self._tokenizer.num_special_tokens_to_add(pair)
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        decoder = self._tokenizer.decoder
+        return " ".join(tokens) if decoder is None else decoder.decode(list(tokens))
+
+    def _token_to_id(self, token: str) -> int | None:
+        return self._tokenizer.token_to_id(token)
+
+    def _id_to_token(self, index: int) -> str | None:
+        return self._tokenizer.id_to_token(index) if 0 <= index < 1 << 32 else None
+
+
+def _read_backend(path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise CorruptFileError(
+            f"`{path}` is not a tokenizer that the `tokenizers` library {tokenizers.__version__} reads: {error}. Download or write "
+            "it again; a newer file may need `pip install -U tokenizers`.",
+            path=str(path),
+        ) from error
+
+
+def _newest_file(names: Any) -> str:
+    """Some checkpoints keep a file for each format, `tokenizer.4.0.0.json`; the newest format is wanted."""
+    versions: dict[tuple[int, ...], str] = {(0,): TOKENIZER_FILE}
+    for name in names if isinstance(names, list) else ():
+        parts = str(name).removeprefix("tokenizer.").removesuffix(".json").split(".")
+        if all(part.isdecimal() for part in parts):
+            versions[tuple(int(part) for part in parts)] = str(name)
+    return versions[max(versions)]
+
+
+def _defaults_of(cut: Mapping[str, Any] | None, filled: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings that a `tokenizer.json` with truncation and padding inside stands for; lengths are a matter of each call."""
+    settings = {} if cut is None else {"truncation_side": cut["direction"]}
+    if filled is not None:
+        settings["padding_side"] = filled["direction"]
+        settings["pad_token"], settings["pad_token_type_id"] = filled["pad_token"], filled["pad_type_id"]
+    return settings
+
+
+def _likely_short(texts: Sequence[Any], max_length: int) -> bool:
+    """Whether no text is longer than that in characters: then it is seldom longer in tokens."""
+    sizes = (sum(map(len, text)) if isinstance(text, (list, tuple)) else len(text) for text in texts)
+    return all(size <= max_length for size in sizes)
+
+
+@contextmanager
+def _clear_errors(texts: Sequence[Any]) -> Iterator[None]:
+    """Say in words what the backend refuses."""
+    try:
+        yield
+    except TypeError as error:
+        for place, text in enumerate(texts):
+            found = _lone_surrogate(text)
+            if found is not None:
+                raise TokenizerError(
+                    f"`text[{place}]` has half a character, `{found!r}` (a lone surrogate), which no text file can hold. "
+                    "Read the text as UTF-8, or drop it: `text.encode('utf-8', 'ignore').decode()`."
+                ) from error
+        raise TokenizerError(f"The backend cannot encode these texts: {error}.") from error
+    except BaseException as error:
+        said = str(error)
+        if "too short to respect" in said or "`stride` must be" in said:
+            raise TokenizerError(
+                "`truncation` cannot bring these texts down to `max_length`: what it may cut is shorter than what must go, or what "
+                'is left is no longer than `stride`. Allow more tokens, a smaller `stride`, or pass `truncation="longest_first"`, '
+                "which cuts both texts of a pair."
+            ) from error
+        if type(error) is not Exception:  # the library raises plain ones
+            raise
+        raise TokenizerError(f"The backend cannot encode these texts: {error}.") from error
+
+
+def _lone_surrogate(text: Any) -> str | None:
+    if isinstance(text, (list, tuple)):
+        return next((found for found in map(_lone_surrogate, text) if found is not None), None)
+    return next((character for character in text if "\ud800" <= character <= "\udfff"), None)
