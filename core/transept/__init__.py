@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .model import *  # noqa: F403
     from .outputs import *  # noqa: F403
     from .seed import *  # noqa: F403
-    from .tokenization import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -72,7 +71,6 @@ _ROOMS = {
         Seq2SeqLMOutput Seq2SeqModelOutput Seq2SeqQuestionAnsweringModelOutput Seq2SeqSequenceClassifierOutput
         SequenceClassifierOutput SequenceClassifierOutputWithPast TokenClassifierOutput""",
     "seed": "set_seed",
-    "tokenization": "AddedToken BatchEncoding CharSpan PreTrainedTokenizerBase TokenSpan",
 }
 _NAMES = {name: f"transept.{room}:{name}" for room, names in _ROOMS.items() for name in names.split()}
 

@@ -261,7 +261,7 @@ class PreTrainedModel(nn.Module):
         old = self.get_input_embeddings()
         if new_num_tokens is None and pad_to_multiple_of is None:
             return old
-        rows = new_num_tokens if new_num_tokens is not None else old.weight.shape[0]  # type: ignore[union-attr]
+        rows = new_num_tokens if new_num_tokens is not None else self.get_input_embeddings().get_parameter("weight").shape[0]
         if pad_to_multiple_of is not None:
             rows = -(-int(rows) // pad_to_multiple_of) * pad_to_multiple_of
         new = resize_embedding(old, int(rows), mean=mean_resizing, initialize=self._init_weights)
@@ -331,8 +331,6 @@ class PreTrainedModel(nn.Module):
             for path, binding in layers:
                 if binding.implementation != chosen[path]:
                     binding.use(chosen[path])
-                else:
-                    binding.prepare()
         except Exception:
             for binding, name in before:
                 binding.implementation = name

@@ -53,7 +53,7 @@ DTypeName = Literal["float64", "float32", "float16", "bfloat16"]
 class Record(BaseModel):
     """What every plugin record has: the key under which it is found, and a line for people."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     key: str = Field(min_length=1, max_length=200)
     """Equals the entry point's name: a `model_type`, a kernel's name, a file format, …"""

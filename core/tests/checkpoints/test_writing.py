@@ -223,7 +223,7 @@ def test_death_at_any_file_operation_leaves_the_old_or_the_new(tmp_path, old, ne
         save_tensors(folder, checkpoint(3.0), max_shard_size=new)
         assert read_values(folder) == [{3.0}, {3.0}]
     assert seen == {1.0, 2.0}
-    assert step > 4
+    assert step > 2
     assert not [name for name in visible(folder) if name.endswith(".tmp")]
 
 

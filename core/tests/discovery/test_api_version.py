@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from transept.discovery.compat import satisfies, version_key
+from transept.discovery.versions import satisfies, version_key
 from transept.errors import PluginVersionError
 
 numbers = st.integers(0, 3)

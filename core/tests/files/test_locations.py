@@ -15,9 +15,9 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from transept.errors import CheckpointNotFoundError, UnsafePathError
+from transept.errors import CheckpointNotFoundError, SaveError, UnsafePathError
 from transept.files import DirectoryLocation, open_location
-from transept.files.hub import is_repository_id
+from transept.files.hub import is_repository_id, upload_folder
 
 COMMIT = "a" * 40
 
@@ -134,6 +134,14 @@ def test_a_hub_that_is_down_leaves_the_cache(hub, monkeypatch):
         open_location("org/other")
 
 
+def test_a_forced_download_does_not_make_do_with_the_cache(hub):
+    open_location("org/tiny").fetch("config.json").write_text("damaged")
+    assert open_location("org/tiny").fetch("config.json").read_text() == "damaged"
+    assert open_location("org/tiny", force_download=True).fetch("config.json").read_text() == '{"a": 1}'
+    with pytest.raises(CheckpointNotFoundError, match="force_download"):
+        open_location("org/tiny", local_files_only=True, force_download=True)
+
+
 def test_the_cache_dir_is_where_files_go(hub, tmp_path):
     path = open_location("org/tiny", cache_dir=tmp_path / "mine").fetch("config.json")
     assert path.is_relative_to(tmp_path / "mine")
@@ -173,6 +181,12 @@ def test_the_environment_is_obeyed_in_a_new_process(tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "HF_HUB_OFFLINE is set" in done.stderr
+
+
+def test_an_upload_that_fails_is_a_save_error(hub, monkeypatch, folder):
+    point_to("http://127.0.0.1:9", monkeypatch)
+    with pytest.raises(SaveError, match="`org/mine` could not be uploaded"):
+        upload_folder(folder, repo_id="org/mine", token="hf_none")
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "", "~", "x" * 200])

@@ -116,3 +116,28 @@ def test_iterating_in_a_coroutine(scripted, tokenizer):
     assert asyncio.run(read()) == ["é", "!"]
     with pytest.raises(TypeError, match="nonsense"):
         asyncio.run(read(nonsense=1))
+
+
+def test_a_reader_that_is_gone_does_not_hide_the_error(scripted, tokenizer):
+    async def make():
+        return AsyncTextIteratorStreamer(tokenizer)
+
+    with pytest.raises(TypeError, match="nonsense"):
+        scripted([65]).generate(torch.tensor([[65]]), max_new_tokens=2, streamer=asyncio.run(make()), nonsense=1)
+
+
+def test_a_streamer_that_only_knows_put_and_end_is_ended(scripted):
+    calls = []
+
+    class Foreign:
+        def put(self, value):
+            calls.append(value.tolist())
+
+        def end(self):
+            calls.append("end")
+
+    scripted([5, 6]).generate(torch.tensor([[1]]), max_new_tokens=2, streamer=Foreign())
+    assert calls == [[[1]], [5], [6], "end"]
+    with pytest.raises(TypeError):
+        scripted([5]).generate(torch.tensor([[1]]), streamer=Foreign(), nonsense=1)
+    assert calls[4:] == ["end"]

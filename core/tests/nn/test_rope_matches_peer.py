@@ -144,8 +144,7 @@ def test_frequencies_stay_float32_and_right_wherever_the_module_goes(name):
     expected = ours.inv_freq.clone()
     with torch.device("meta"):
         on_meta = RotaryEmbedding(ours._rope.parameters, head_dim=HEAD_DIM, max_position_embeddings=MAX)
-    assert on_meta.inv_freq.is_meta
-    on_meta.reset_buffers("cpu")
+    assert not on_meta.inv_freq.is_meta  # a few numbers are computed at once, and never left without data
     for moved in (
         copy.deepcopy(ours).to(torch.bfloat16),
         copy.deepcopy(ours).half().double(),

@@ -1,33 +1,35 @@
-"""Which kernel serves an attention layer: asked once, and again only when the kind of request changes."""
+"""`Attention`: from a request to the kernel that serves it, chosen among the installed ones by what their records say."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..discovery import load_object, registry
-from ..errors import AttentionError, PluginError
+from ..errors import AttentionError, InputError, PluginError, shorten
+from .mask import MASK_KINDS, MaskSpec
 
 if TYPE_CHECKING:
     from transept_hookspecs import AttentionKernelSpec
 
-    from .mask import MaskSpec
-
-__all__ = ["Attention", "Choice", "Need"]
+__all__ = ["Attention", "Explanation"]
 
 Kernel = Callable[..., tuple[Tensor, Tensor | None]]
 
+AUTO = "auto"
+
 
 class Need(NamedTuple):
-    """The kind of a request: all that decides whether a kernel can serve it."""
+    """What a request asks of a kernel. `Attention.__call__` makes it, as a plain tuple, in this order."""
 
-    masks: frozenset[str]
-    gqa: bool
+    masks: int
+    """`MaskSpec.bits`."""
+    grouped: bool
     head_dim: int
     dtype: torch.dtype
     device: str
@@ -35,30 +37,59 @@ class Need(NamedTuple):
     weights: bool
     softcap: bool
     sinks: bool
-    training: bool
+    gradients: bool
+
+    def of_the_layer(self) -> Need:
+        """What every request of this layer will need, whatever the batch and the options."""
+        kinds = sum(1 << MASK_KINDS.index(kind) for kind in ("causal", "bidirectional", "prefix", "sliding_window", "chunk"))
+        return self._replace(masks=self.masks & kinds, dropout=False, weights=False, gradients=False)
 
 
-@dataclass
-class Choice:
-    """Who serves a layer, and why the others do not."""
+@dataclass(frozen=True)
+class Explanation:
+    """Who serves the last request of a layer, and why the others don't."""
 
     kernel: str
     why: str
-    others: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.kernel}: {self.why}", *(f"  not {name}: {why}" for name, why in self.others.items())])
 
 
 class Attention:
-    """What an attention layer holds: the name that was asked for, and the kernel that is bound.
+    """The one call that attention layers make. Each layer holds its own, and keeps a kernel for each kind of request.
 
-    It is plain data and functions, so a model that holds it copies and pickles.
+    Args:
+        implementation: "auto": of the kernels that can serve a request, the one with the highest priority. Or a kernel's name.
     """
 
-    def __init__(self, implementation: str = "auto") -> None:
+    def __init__(self, implementation: str = AUTO) -> None:
         self.implementation = implementation
-        self._need: tuple[Any, ...] | None = None
-        self._kernel: Kernel | None = None
-        self._bound = ""
-        self._offers: tuple[Offer, ...] = ()
+
+    @property
+    def implementation(self) -> str:
+        """The name asked for. Assigning one that cannot serve is refused at the next call; `use` refuses at once."""
+        return self._implementation
+
+    @implementation.setter
+    def implementation(self, name: str) -> None:
+        self._implementation = name
+        self._kernels: dict[tuple[Any, ...], Kernel] = {}
+        self._need: tuple[Any, ...] | None = getattr(self, "_need", None)
+
+    def use(self, name: str) -> None:
+        """Serve by this kernel from now on.
+
+        Raises:
+            AttentionError: it cannot run here, or lacks what this layer's requests so far need of any kernel.
+            PluginNotFoundError, PluginImportError: it is not installed, or broken. All leave what was in force.
+        """
+        if name != AUTO:
+            record = registry.get("attention", name)
+            _refuse(record, None if self._need is None else Need(*self._need).of_the_layer())
+            _load(record)
+        self.implementation = name
 
     def __call__(
         self,
@@ -67,182 +98,191 @@ class Attention:
         value: Tensor,
         *,
         mask: MaskSpec,
-        scale: float,
+        scale: float | None = None,
         softcap: float | None = None,
         sinks: Tensor | None = None,
         dropout: float = 0.0,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
-
-        Args:
-            query: (batch, heads, queries, head_dim).
-            key, value: (batch, kv_heads, keys, head_dim); `kv_heads` divides `heads`.
-            mask, scale, softcap, sinks, dropout, need_weights: see `transept.attention.eager.eager_attention`.
-
-        Returns:
-            (batch, heads, queries, head_dim), and the probabilities (batch, heads, queries, keys) or None.
+        """Attend; arguments and results as in `transept.attention.eager.eager_attention`.
 
         Raises:
-            AttentionError: the kernel that was named cannot serve this request; the message names the need that it lacks.
+            AttentionError: the kernel that was asked for lacks something this request needs, or no kernel has it.
+            InputError: the mask is for other lengths.
         """
+        queries, keys = query.shape, key.shape
+        if queries[2] != mask.query_length or keys[2] != mask.key_length:
+            raise InputError(
+                f"The mask is for {mask.query_length} queries and {mask.key_length} keys, and there are {queries[2]} and {keys[2]}. "
+                "Make it from the cache as it is before this pass, for this layer."
+            )
         need = (
-            mask.features,
-            query.shape[1] != key.shape[1],
-            query.shape[3],
+            mask.bits,
+            queries[1] != keys[1],
+            queries[3],
             query.dtype,
             query.device.type,
             dropout > 0.0,
             need_weights,
             softcap is not None,
             sinks is not None,
-            query.requires_grad,
+            torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad),
         )
-        if need != self._need:
-            self._bind(Need(*need))
-        assert self._kernel is not None
-        return self._kernel(
+        if torch.compiler.is_dynamo_compiling():
+            kernel = _constant_kernel(self._implementation, *need)
+        else:
+            self._need = need
+            kernel = self._kernels.get(need) or self._bind(need, mask)
+        return kernel(
             query, key, value, mask=mask, scale=scale, softcap=softcap, sinks=sinks, dropout=dropout, need_weights=need_weights
         )
 
-    def prepare(self) -> None:
-        """Load what may serve, so that a traced call (`torch.compile`) needs no lookup: one forward may be the first ever."""
-        self._offers = _offers(self.implementation)
-
-    def use(self, implementation: str | None) -> None:
-        """Serve by this kernel from now on; "auto" or None: by the best that can.
-
-        Raises:
-            PluginNotFoundError: no installed plugin has it. AttentionError: it cannot run on this machine, or not with the
-                heads, dtype or device of the last request. The layer keeps what it had.
-        """
-        name = implementation or "auto"
-        if name != "auto":
-            record = registry.get("attention", name)
-            reason = _cannot_run(record)
-            if reason is None and self._need is not None:
-                last = Need(*self._need)
-                reason = lacks(record, last._replace(masks=frozenset(), dropout=False, weights=False, training=False))
-            if reason is not None:
-                raise AttentionError(
-                    f"Attention kernel `{name}` cannot serve this model here: {reason}. {_able(self._need)}", kernel=name
-                )
-            load_object(record.kernel, owner=_owner(name))
-        self.implementation = name
-        self._need = None
-        self.prepare()
-
-    def explain(self) -> Choice:
-        """Who serves the last request, and why the others do not; before any request, what will be asked for."""
+    def explain(self) -> Explanation:
+        """Who serves a request like the last one, and why each other kernel doesn't."""
         if self._need is None:
-            return Choice(
-                self.implementation, "chosen by name" if self.implementation != "auto" else "decided at the first forward pass"
-            )
+            return Explanation(self._implementation, "asked for; there was no request yet", {})
         need = Need(*self._need)
-        others: dict[str, str] = {}
-        for record in registry.records("attention"):
-            if record.key != self._bound:
-                lower = "it has a lower priority" if self.implementation == "auto" else f"`{self._bound}` was asked for by name"
-                others[record.key] = lacks(record, need) or _cannot_run(record) or lower
-        why = "asked for by name" if self.implementation != "auto" else "the highest priority of those that serve this request"
-        return Choice(self._bound, why, others)
+        chosen = _negotiate(self._implementation, need)[0]
+        others = {}
+        for record in _by_priority():
+            if record.key != chosen.key:
+                others[record.key] = _why_not(record, need) or f"could, with priority {record.priority}"
+        named = "asked for by name" if self._implementation != AUTO else f"the best that can, by priority {chosen.priority}"
+        return Explanation(chosen.key, named, others)
 
-    def _bind(self, need: Need) -> None:
-        if not torch.compiler.is_compiling():
-            self.prepare()
-        refused = ""
-        for offer in self._offers:
-            reason = lacks(offer.record, need)
-            if reason is None and offer.kernel is not None:
-                self._kernel, self._bound, self._need = offer.kernel, offer.record.key, tuple(need)
-                return
-            refused += f" `{offer.record.key}`: {reason or offer.reason}."
-        if self.implementation == "auto":
-            raise AttentionError(
-                f"No installed attention kernel serves this request.{refused or ' None is installed.'}", need=need
-            )
-        name = self.implementation
-        raise AttentionError(
-            f"Attention kernel {refused.strip()[:-1]}, which this request needs. {_able(need)}", kernel=name, need=need
-        )
+    def _bind(self, need: tuple[Any, ...], mask: MaskSpec) -> Kernel:
+        name = self._implementation
+        # the layers of a pass share the mask, and through it the negotiation
+        _, kernel = mask.memo(("kernel", name, need), lambda: _negotiate(name, Need(*need)))
+        self._kernels[need] = kernel
+        return kernel
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_implementation": self._implementation}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.implementation = state["_implementation"]
+
+    def __repr__(self) -> str:
+        return f"Attention({self._implementation!r})"
 
 
-@dataclass(frozen=True)
-class Offer:
-    """A kernel that may serve, loaded; or why it is not."""
-
-    record: AttentionKernelSpec
-    kernel: Kernel | None
-    reason: str | None = None
+@torch.compiler.assume_constant_result
+def _constant_kernel(name: str, *need: Any) -> Kernel:
+    """While a graph is traced: negotiated on the spot, and part of the graph."""
+    return _negotiate(name, Need(*need))[1]
 
 
-_skipped: set[str] = set()
+def _negotiate(name: str, need: Need) -> tuple[AttentionKernelSpec, Kernel]:
+    """The kernel that serves; raises AttentionError when none does."""
+    if name != AUTO:
+        record = registry.get("attention", name)
+        _refuse(record, need)
+        return record, _load(record)
+    reasons = []
+    for record in _by_priority():
+        lacking = _lacking(record, need)
+        try:
+            unable = f"lacks {_listed(lacking)}" if lacking else _unable(record)
+            if unable is None:
+                return record, _load(record)
+        except PluginError as error:
+            unable = "does not load"
+            _warn_once(record, str(error))
+        reasons.append(f"`{record.key}` {unable}")
+    raise AttentionError(
+        f"No installed kernel can serve this request: {'; '.join(reasons) or 'there is none'}. See `transept plugins`.",
+        need=need,
+    )
 
 
-def _offers(implementation: str) -> tuple[Offer, ...]:
-    """The kernel of that name; for "auto" all, the highest priority first, and one that does not load is reported once."""
-    if implementation != "auto":
-        record = registry.get("attention", implementation)
-        reason = _cannot_run(record)
-        return (Offer(record, None if reason else load_object(record.kernel, owner=_owner(record.key)), reason),)
-    found = []
-    for record in sorted(registry.records("attention"), key=lambda record: -record.priority):
-        kernel, reason = None, _cannot_run(record)
-        if reason is None:
-            try:
-                kernel = load_object(record.kernel, owner=_owner(record.key))
-            except PluginError as error:
-                reason = str(error)
-                if record.key not in _skipped:
-                    _skipped.add(record.key)
-                    warnings.warn(f"Attention kernel `{record.key}` is skipped: {error}")
-        found.append(Offer(record, kernel, reason))
-    return tuple(found)
+def _by_priority() -> list[AttentionKernelSpec]:
+    return sorted(registry.records("attention"), key=lambda record: (-record.priority, record.key))
 
 
-def lacks(record: AttentionKernelSpec, need: Need) -> str | None:
-    """What the request needs and the kernel's record does not offer, in words; None when it offers everything."""
-    missing = need.masks - record.masks
-    if missing:
-        return f"it does not honour masks of kind {', '.join(f'`{kind}`' for kind in sorted(missing))}"
-    for name, words in (
-        ("gqa", "it wants as many key heads as query heads"),
-        ("dropout", "it has no dropout"),
-        ("weights", "it does not return attention weights"),
-        ("softcap", "it has no soft cap of scores"),
-        ("sinks", "it has no attention sinks"),
-        ("training", "gradients do not flow through it"),
-    ):
-        if getattr(need, name) and not getattr(record, name):
-            return words
-    if str(need.dtype).removeprefix("torch.") not in record.dtypes:
-        return f"it does not take {need.dtype}"
+def _load(record: AttentionKernelSpec) -> Kernel:
+    kernel: Kernel = load_object(record.kernel, owner=" ".join(registry.dist_of("attention", record.key)))
+    return kernel
+
+
+def _refuse(record: AttentionKernelSpec, need: Need | None) -> None:
+    unable = _unable(record)
+    if unable is not None:
+        raise AttentionError(f"`{record.key}` {unable}. Choose another, or `auto`.", kernel=record.key)
+    lacking = [] if need is None else _lacking(record, need)
+    if need is None or not lacking:
+        return
+    able = [other.key for other in _by_priority() if _why_not(other, need) is None]
+    instead = f"These can: {shorten(able)}; or choose `auto`." if able else "No installed kernel can."
+    raise AttentionError(
+        f"`{record.key}` cannot serve this request: it lacks {_listed(lacking)}. {instead}",
+        kernel=record.key,
+        lacking=lacking,
+        able=able,
+    )
+
+
+def _lacking(record: AttentionKernelSpec, need: Need) -> list[str]:
+    """What the record lacks of what is needed, in words."""
+    dtype = str(need.dtype).removeprefix("torch.")
+    masks = [kind for place, kind in enumerate(MASK_KINDS) if need.masks >> place & 1 and kind not in record.masks]
+    lacking = [f"the mask kind `{kind}`" for kind in masks]
+    sizes = record.head_dims is None or need.head_dim in record.head_dims
+    if not sizes or need.head_dim > (record.max_head_dim or need.head_dim):
+        lacking.append(f"head_dim {need.head_dim}")
+    if dtype not in record.dtypes:
+        lacking.append(f"the dtype {dtype}")
     if record.devices is not None and need.device not in record.devices:
-        return f"it runs on {', '.join(sorted(record.devices))}, and the model is on {need.device}"
-    if record.head_dims is not None and need.head_dim not in record.head_dims:
-        return f"it does not take heads of {need.head_dim}"
-    if record.max_head_dim is not None and need.head_dim > record.max_head_dim:
-        return f"it takes heads up to {record.max_head_dim}, and these have {need.head_dim}"
-    return None
+        lacking.append(f"the device {need.device}")
+    for needed, offered, words in (
+        (need.grouped, record.gqa, "fewer key than query heads (`gqa`)"),
+        (need.dropout, record.dropout, "`dropout`"),
+        (need.weights, record.weights, "the attention weights (`weights`, for `output_attentions`)"),
+        (need.softcap, record.softcap, "a `softcap`"),
+        (need.sinks, record.sinks, "`sinks`"),
+        (need.gradients, record.training, "gradients (`training`)"),
+    ):
+        if needed and not offered:
+            lacking.append(words)
+    return lacking
 
 
-def _cannot_run(record: AttentionKernelSpec) -> str | None:
-    """Why the kernel cannot run on this machine, in its own words."""
+def _unable(record: AttentionKernelSpec) -> str | None:
+    """Why the kernel cannot run on this machine, or None. Raises PluginImportError when that cannot be asked."""
     if record.requires is None:
         return None
+    owner = " ".join(registry.dist_of("attention", record.key))
+    ask = load_object(record.requires, owner=owner)
     try:
-        reason: str | None = load_object(record.requires, owner=_owner(record.key))()
+        reason = ask()
     except Exception as error:
-        return f"it does not load: {error}"
-    return reason
+        reason = f"`{record.requires}` of {owner} fails: {type(error).__name__}: {error}"
+    return None if reason is None else f"cannot run here: {reason}"
 
 
-def _owner(key: str) -> str:
-    return " ".join(registry.dist_of("attention", key))
+def _why_not(record: AttentionKernelSpec, need: Need) -> str | None:
+    lacking = _lacking(record, need)
+    if lacking:
+        return f"lacks {_listed(lacking)}"
+    try:
+        unable = _unable(record)
+        _load(record)
+    except PluginError as error:
+        return f"does not load: {error}"
+    return unable
 
 
-def _able(need: tuple[Any, ...] | None) -> str:
-    """A sentence with the kernels that could serve instead."""
-    records = registry.records("attention")
-    able = [r.key for r in records if (need is None or lacks(r, Need(*need)) is None) and _cannot_run(r) is None]
-    return f"Use {' or '.join(f'`{key}`' for key in sorted(able))}, or `auto`." if able else "No installed kernel can."
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+_WARNED: set[tuple[str, str]] = set()
+
+
+def _warn_once(record: AttentionKernelSpec, error: str) -> None:
+    mark = (record.kernel, error)
+    if mark not in _WARNED:
+        _WARNED.add(mark)
+        warnings.warn(
+            f"The attention kernel `{record.key}` is passed over, as it does not load: {error}", RuntimeWarning, stacklevel=5
+        )

@@ -1,155 +1,250 @@
-"""`MaskSpec`: which keys each query may see, said in symbols; each kernel turns it into the form that it needs."""
+"""`MaskSpec`: which keys each query sees, as a description that every kernel turns into its own form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch.utils import _pytree
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 
-__all__ = ["MaskSpec"]
+__all__ = ["MASK_KINDS", "MaskSpec"]
 
 T = TypeVar("T")
+
+MASK_KINDS = ("causal", "bidirectional", "prefix", "sliding_window", "chunk", "keep", "documents", "bias")
+"""What a mask may be made of, as in kernel records; bit i of `MaskSpec.bits` stands for entry i."""
 
 
 @dataclass(eq=False)
 class MaskSpec:
-    """The mask of one forward pass; what it names is taken together: a key is seen when every part lets it be seen.
+    """Which keys each query of a forward pass sees. It is made once per pass and shared by the layers; change no field afterwards.
 
-    Query i sits at key index `query_offset + i`.
+    Query i sits at key index `query_offset + i`. It sees what all parts allow:
+
+    Args:
+        kind: "causal": keys at its own index and before. "bidirectional": every key. "prefix": as causal, and the first
+            `prefix_length` keys as well.
+        query_length, key_length: sizes of the query and key tensors.
+        query_offset: index of the first query among the keys; after a cache with n keys it is n.
+        sliding_window: only keys less than this far away: itself and `sliding_window - 1` keys before it (and after it,
+            unless causal).
+        chunk: only keys of the query's own chunk of this size, counted from the row's first kept key.
+        keep: BoolTensor (batch, key_length), False at keys that nobody sees: padding on either side, any holes.
+        documents: integers (batch, key_length), the document that each key belongs to; a query sees its own document.
+        prefix_length: for "prefix": keys, one number or LongTensor (batch,).
+        bias: broadcastable to (batch, heads, query, key). Bool: True may be seen. Float: added to the scaled scores; -inf, and
+            the lowest number of its dtype, hide a key altogether.
+
+    A query that sees no key gets zeros from every kernel. No part is ever read back from an accelerator.
 
     Raises:
-        InputError: a part has a shape that does not fit.
+        InputError: parts that do not fit the lengths or each other.
     """
 
     kind: Literal["causal", "bidirectional", "prefix"]
-    """Keys up to the query's own place; all keys; or all of the first `prefix_length` keys and causal after them."""
     query_length: int
     key_length: int
     query_offset: int = 0
-    """How many keys stand before the first query."""
     sliding_window: int | None = None
-    """Keys nearer than this: `i - j < window`, and for bidirectional kinds `|i - j| < window`."""
     chunk: int | None = None
-    """Keys of the query's own chunk: `i // chunk == j // chunk`."""
     keep: Tensor | None = None
-    """(batch, key_length) bool: False hides a key from everyone, wherever it stands."""
     documents: Tensor | None = None
-    """(batch, key_length) int: a query sees the keys of its own document."""
     prefix_length: Tensor | int | None = None
-    """(batch,) int, or one for all."""
     bias: Tensor | None = None
-    """Broadcastable to (batch, heads, query_length, key_length): float, added to the scores; or bool, False hides."""
-    features: frozenset[str] = field(init=False, repr=False)
-    """The mask kinds (see `transept_hookspecs.MaskKind`) that have an effect here."""
-    _memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # a window or chunk that reaches over all keys hides none
-        if self.sliding_window is not None and self.sliding_window >= self.key_length:
-            self.sliding_window = None
-        if self.chunk is not None and self.chunk >= self.key_length:
-            self.chunk = None
-        found = [self.kind]
-        for name in ("sliding_window", "chunk", "keep", "documents", "bias"):
-            if getattr(self, name) is not None:
-                found.append(name)  # type: ignore[arg-type]
-        self.features = frozenset(found)
-        for name in ("keep", "documents"):
-            part = getattr(self, name)
-            if part is not None and (part.dim() != 2 or part.shape[1] != self.key_length):
-                raise InputError(f"`MaskSpec.{name}` has shape {tuple(part.shape)}; it must be (batch, {self.key_length}).")
-        if self.kind == "prefix" and self.prefix_length is None:
-            raise InputError("A mask of kind `prefix` needs `prefix_length`.")
+        self._check()
+        self._derive()
+
+    @classmethod
+    def causal(cls, query_length: int, key_length: int | None = None, **parts: Any) -> MaskSpec:
+        """A decoder's mask. The queries are the last of the keys, unless `query_offset` is given; `parts` are other fields."""
+        key_length = query_length if key_length is None else key_length
+        return cls("causal", query_length, key_length, **{"query_offset": key_length - query_length, **parts})
+
+    @classmethod
+    def bidirectional(cls, query_length: int, key_length: int | None = None, **parts: Any) -> MaskSpec:
+        """An encoder's mask, or with a `key_length` of its own that of cross-attention; `parts` are other fields."""
+        return cls("bidirectional", query_length, query_length if key_length is None else key_length, **parts)
 
     @property
-    def is_plain_causal(self) -> bool:
-        """Nothing but the triangle over queries and keys that are the same positions."""
-        return self.kind == "causal" and len(self.features) == 1 and self.query_length == self.key_length
+    def features(self) -> frozenset[str]:
+        """The kinds that this mask is made of, as kernel records name them.
 
-    @property
-    def needs_mask(self) -> bool:
-        """False when every query sees every key."""
-        if len(self.features) > 1:
-            return True
-        if self.kind == "bidirectional":
-            return False
-        return not (self.query_length == 1 and self.query_offset == self.key_length - 1)
-
-    @property
-    def may_hide_whole_rows(self) -> bool:
-        """Whether some query could be left without any key."""
-        return not self.features.isdisjoint(("keep", "documents", "bias"))
-
-    def materialize(self, device: torch.device | str = "cpu") -> Tensor | None:
-        """The reference: (batch or 1, heads or 1, query_length, key_length) bool, True where a query sees a key.
-
-        None when every query sees every key. A float `bias` is not in it: see `additive_bias`.
+        A window or chunk counts from the first token on, whether it hides anything yet or not, so that a kernel without it is
+        refused at once and not in the middle of a text.
         """
-        if not self.needs_mask:
-            return None
-        queries = (torch.arange(self.query_length, device=device) + self.query_offset)[:, None]
-        keys = torch.arange(self.key_length, device=device)[None, :]
-        seen = torch.ones((1, 1, self.query_length, self.key_length), dtype=torch.bool, device=device)
-        if self.kind == "causal":
-            seen = seen & (keys <= queries)
-        elif self.kind == "prefix":
-            prefix = torch.as_tensor(self.prefix_length, device=device).view(-1, 1, 1, 1)
-            seen = seen & ((keys <= queries) | (keys < prefix))
-        if self.sliding_window is not None:
-            distance = queries - keys
-            near = distance < self.sliding_window
-            seen = seen & (near if self.kind == "causal" else near & (-distance < self.sliding_window))
-        if self.chunk is not None:
-            seen = seen & (queries // self.chunk == keys // self.chunk)
-        if self.keep is not None:
-            seen = seen & self.keep.to(device=device, dtype=torch.bool)[:, None, None, :]
-        if self.documents is not None:
-            documents = self.documents.to(device)
-            own = documents[:, self.query_offset : self.query_offset + self.query_length]
-            seen = seen & (own[:, None, :, None] == documents[:, None, None, :])
-        if self.bias is not None and self.bias.dtype == torch.bool:
-            seen = seen & self.bias.to(device)
+        return frozenset(kind for place, kind in enumerate(MASK_KINDS) if self.bits >> place & 1)
+
+    def materialize(self, device: torch.device | str) -> Tensor | None:
+        """The reference for all kinds and their intersections: which pairs may attend.
+
+        Returns:
+            BoolTensor (batch or 1, heads or 1, query, key), True where the query sees the key; None where all are seen.
+        """
+        seen = self._seen(torch.device(device))
+        return None if seen is None else seen.expand(-1, -1, self.query_length, self.key_length)
+
+    def hidden(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """What kernels start from, built once per pass: a softmax over what is not hidden is never empty.
+
+        Returns:
+            hidden: BoolTensor broadcastable to (batch, heads, query, key), True where the query must not see the key, but
+                False throughout the rows that would see nothing; None: nothing is hidden.
+            empty: BoolTensor (batch or 1, heads or 1, query or 1, 1), True at those rows, whose output must be zeros; None
+                where there are none.
+        """
+        found: tuple[Tensor | None, Tensor | None] = self.memo(("hidden", str(device)), lambda: self._hidden(device))
+        return found
+
+    def memo(self, key: Hashable, build: Callable[[], T]) -> T:
+        """A kernel's own form of this mask, built on the first call with `key`. Nothing that gradients flow through."""
+        found: T | None = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = build()
+        return found
+
+    def _hidden(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        seen = self._seen(device)
+        if seen is None:
+            return None, None
+        if not self._may_be_empty:
+            return ~seen, None
+        empty = ~seen.any(-1, keepdim=True)
+        if _is_readable(empty) and not bool(empty.any()):
+            return ~seen, None
+        return ~(seen | empty), empty
+
+    def _seen(self, device: torch.device) -> Tensor | None:
+        """As `materialize`, with a size of 1 where queries do not differ."""
+        seen: Tensor | None = None
+        for part in self._parts(device):
+            seen = part if seen is None else seen & part
         return seen
 
-    @property
-    def additive_bias(self) -> Tensor | None:
-        """The float part, to be added to the scores."""
-        return self.bias if self.bias is not None and self.bias.dtype != torch.bool else None
+    def _parts(self, device: torch.device) -> list[Tensor]:
+        query = torch.arange(self.query_length, device=device)[:, None] + self.query_offset  # (query, 1)
+        key = torch.arange(self.key_length, device=device)[None, None, None]  # (1, 1, 1, key)
+        keep = None if self.keep is None else self.keep.to(device)
+        parts = []
+        if self._order_hides:
+            parts.append((key <= query) | (key < self._prefix(device)) if self.kind == "prefix" else key <= query)
+        if self._window_hides and self.sliding_window is not None:
+            parts.append(key > query - self.sliding_window)
+            if self.kind != "causal":
+                parts.append(key < query + self.sliding_window)
+        if self._chunk_hides and self.chunk is not None:
+            first = 0 if keep is None else keep.to(torch.uint8).argmax(-1)[:, None, None, None]
+            parts.append((query - first) // self.chunk == (key - first) // self.chunk)
+        if keep is not None:
+            parts.append(keep[:, None, None])
+        if self.documents is not None:
+            documents = self.documents.to(device)
+            own = documents.narrow(1, self.query_offset, self.query_length)
+            parts.append(own[:, None, :, None] == documents[:, None, None])
+        if self.bias is not None:
+            bias = self.bias.detach().to(device)
+            seen = bias if bias.dtype == torch.bool else bias > torch.finfo(bias.dtype).min
+            parts.append(seen[(None,) * (4 - seen.dim())])
+        return parts
 
-    def memo(self, key: Any, build: Callable[[], T]) -> T:
-        """What a kernel made of this mask, made once per forward pass; `key` starts with the kernel's name."""
-        try:
-            return self._memo[key]
-        except KeyError:
-            made = self._memo[key] = build()
-            return made
+    def _prefix(self, device: torch.device) -> Tensor | int:
+        length = 0 if self.prefix_length is None else self.prefix_length
+        return length.to(device).view(-1, 1, 1, 1) if isinstance(length, Tensor) else length
+
+    def _derive(self) -> None:
+        """What follows from the lengths alone, so that a layer's call has nothing to work out."""
+        causal, last = self.kind == "causal", self.query_offset + self.query_length
+        present = (self.sliding_window, self.chunk, self.keep, self.documents, self.bias)
+        bits = 1 << MASK_KINDS.index(self.kind)
+        for place, part in enumerate(present, start=3):
+            bits |= (part is not None) << place
+        self.bits: int = bits
+        # while a model is exported, lengths may be symbols, and comparing one with a number would pin it
+        symbolic = torch.compiler.is_exporting()
+        reach = last if causal else max(last, self.key_length - self.query_offset)
+        window, chunk = self.sliding_window, self.chunk
+        self._window_hides: bool = window is not None and (symbolic or reach > window)
+        self._chunk_hides: bool = chunk is not None and (symbolic or self.key_length > chunk)
+        self._order_hides: bool = self.kind != "bidirectional" and (self.query_length != 1 or last != self.key_length)
+        limited = self._window_hides or self._chunk_hides
+        hidden = any(part is not None for part in present[2:])
+        self._may_be_empty: bool = self.keep is not None or self.bias is not None or (limited and last > self.key_length)
+        self.needs_mask: bool = self._order_hides or limited or hidden
+        """False: every query sees every key."""
+        self.is_square_causal: bool = (
+            causal and self.query_offset == 0 and self.query_length == self.key_length and not limited and not hidden
+        )
+        """True: what torch calls `is_causal`, the lower triangle of a square, and nothing else."""
+        self._memo: dict[Hashable, Any] = {}
+
+    def _check(self) -> None:
+        if self.kind not in MASK_KINDS[:3]:
+            raise InputError(f"`{self.kind}` is no kind of mask.{did_you_mean(self.kind, MASK_KINDS[:3])}")
+        if (self.prefix_length is not None) != (self.kind == "prefix"):
+            raise InputError("`prefix_length` and `kind='prefix'` go together: give both, or neither.")
+        for name in ("sliding_window", "chunk"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise InputError(f"`{name}` is {size}: it counts the query itself, so 1 is the least. None: no limit.")
+        for name, tensor in (("keep", self.keep), ("documents", self.documents)):
+            if tensor is not None and (tensor.dim() != 2 or tensor.shape[1] != self.key_length):
+                raise InputError(
+                    f"`{name}` has shape {tuple(tensor.shape)}, and the mask needs (batch, {self.key_length}): one for each key."
+                )
+        if self.keep is not None and self.keep.dtype != torch.bool:
+            raise InputError(f"`keep` is {self.keep.dtype}, and has to be bool: convert it with `keep != 0`.")
+        if self.documents is not None:
+            if self.documents.is_floating_point():
+                raise InputError(f"`documents` is {self.documents.dtype}, and has to be integers.")
+            if self.query_offset + self.query_length > self.key_length:
+                raise InputError(
+                    f"`documents` needs a key for each query: there are {self.key_length} keys, and queries up to index "
+                    f"{self.query_offset + self.query_length - 1}."
+                )
+        if self.bias is not None:
+            self._check_bias(self.bias)
+
+    def _check_bias(self, bias: Tensor) -> None:
+        if bias.dtype != torch.bool and not bias.is_floating_point():
+            raise InputError(f"`bias` is {bias.dtype}: it is bool (True may be seen) or float (added to the scores).")
+        if not (2 <= bias.dim() <= 4 and bias.shape[-2] in (1, self.query_length) and bias.shape[-1] in (1, self.key_length)):
+            raise InputError(
+                f"`bias` has shape {tuple(bias.shape)}, which does not broadcast to (batch, heads, {self.query_length}, "
+                f"{self.key_length})."
+            )
 
 
-_TENSORS = ("keep", "documents", "bias")
-_PLAIN = ("kind", "query_length", "key_length", "query_offset", "sliding_window", "chunk")
+def _is_readable(tensor: Tensor) -> bool:
+    """Its values may be looked at: no device has to be waited for, and no graph is being traced."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
 
 
-def _flatten(mask: MaskSpec) -> tuple[list[Any], tuple[Any, ...]]:
-    whole = isinstance(mask.prefix_length, int)
-    context = (*(getattr(mask, name) for name in _PLAIN), mask.prefix_length if whole else None)
-    return [*(getattr(mask, name) for name in _TENSORS), None if whole else mask.prefix_length], context
+_TENSORS = ("keep", "documents", "prefix_length", "bias")
+_PLAIN = tuple(field.name for field in fields(MaskSpec) if field.name not in _TENSORS)
 
 
-def _unflatten(tensors: Any, context: tuple[Any, ...]) -> MaskSpec:
-    *parts, prefix = tensors
-    *plain, whole = context
-    mask = MaskSpec(**dict(zip(_PLAIN, plain, strict=True)), prefix_length=whole if prefix is None else prefix)
-    for name, part in zip(_TENSORS, parts, strict=True):
-        # set after construction: tracing puts things here that have no shape to check
-        setattr(mask, name, part)
-    mask.features = frozenset((mask.kind, *(n for n in (*_TENSORS, "sliding_window", "chunk") if getattr(mask, n) is not None)))
+def _flatten(mask: MaskSpec) -> tuple[list[Any], list[Any]]:
+    leaves = {name: value for name in _TENSORS if isinstance(value := getattr(mask, name), Tensor)}
+    fixed = None if "prefix_length" in leaves else mask.prefix_length
+    return list(leaves.values()), [list(leaves), fixed, *(getattr(mask, name) for name in _PLAIN)]
+
+
+def _unflatten(leaves: Iterable[Any], context: list[Any]) -> MaskSpec:
+    mask = MaskSpec.__new__(MaskSpec)  # unchecked: while a pytree is mapped, a leaf may be anything
+    names, mask.prefix_length, *plain = context
+    for name, value in (*zip(_PLAIN, plain, strict=True), *zip(names, leaves, strict=True)):
+        setattr(mask, name, value)
+    for name in _TENSORS:
+        if name not in names and name != "prefix_length":
+            setattr(mask, name, None)
+    mask._derive()
     return mask
 
 
-pytree.register_pytree_node(MaskSpec, _flatten, _unflatten, serialized_type_name="transept.attention.MaskSpec")
+_pytree.register_pytree_node(MaskSpec, _flatten, _unflatten, serialized_type_name="transept.attention.MaskSpec")

@@ -1,12 +1,12 @@
-"""torch's fused attention, in the form that each mask allows."""
+"""Attention through `torch.nn.functional.scaled_dot_product_attention`, which never holds all the weights."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
-from .eager import visible
+from ..errors import AttentionError
 from .mask import MaskSpec
 
 __all__ = ["sdpa_attention"]
@@ -18,44 +18,64 @@ def sdpa_attention(
     value: Tensor,
     *,
     mask: MaskSpec,
-    scale: float,
+    scale: float | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
     dropout: float = 0.0,
     need_weights: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    """`torch.nn.functional.scaled_dot_product_attention`; arguments and result are `eager_attention`'s.
+) -> tuple[Tensor, None]:
+    """Attend; arguments as in `eager_attention`.
 
-    Soft caps, sinks and weights are not among what it can do: its record says so, and it is not asked.
+    A square causal mask, and none, are served without a mask tensor; any other is built once for all layers of a pass.
+
+    Raises:
+        AttentionError: a softcap, sinks or the weights are asked for.
     """
-    if mask.needs_mask:
-        grouped = query.shape[1] != key.shape[1]
-        if mask.is_plain_causal:
-            mixed = F.scaled_dot_product_attention(
-                query, key, value, dropout_p=dropout, is_causal=True, scale=scale, enable_gqa=grouped
+    if softcap is not None or sinks is not None or need_weights:
+        raise AttentionError("`sdpa` has no softcap, no sinks and returns no weights: use `eager`.", kernel="sdpa")
+    batch, heads, length, _ = query.shape
+    kv_heads = key.shape[1]
+    added: Tensor | None = None
+    empty: Tensor | None = None
+    if mask.needs_mask and not mask.is_square_causal:
+        added, empty = _added(mask, query)
+    if length == 1 and heads != kv_heads:
+        # heads that share keys become queries of one head: no key is copied, and each is read once for all of them
+        group = heads // kv_heads
+        if added is not None:
+            added = (
+                added.expand(-1, -1, group, -1) if added.shape[1] == 1 else added.reshape(-1, kv_heads, group, added.shape[-1])
             )
-            return mixed, None
-        attn_mask, rows = mask.memo(("sdpa", query.device, query.dtype), lambda: _prepared(mask, query))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p=dropout, scale=scale, enable_gqa=grouped)
-        return (mixed if rows is None else mixed.masked_fill(~rows, 0.0)), None
-    # without a mask, query heads that share a key head are more queries of that head: nothing is repeated
-    batch, heads, queries, head_dim = query.shape
-    folded = query.reshape(batch, key.shape[1], -1, head_dim)
-    mixed = F.scaled_dot_product_attention(folded, key, value, dropout_p=dropout, scale=scale)
-    return mixed.reshape(batch, heads, queries, value.shape[-1]), None
+        output = scaled_dot_product_attention(
+            query.reshape(batch, kv_heads, group, -1), key, value, attn_mask=added, dropout_p=dropout, scale=scale
+        ).reshape(batch, heads, 1, -1)
+    else:
+        output = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=added,
+            dropout_p=dropout,
+            is_causal=mask.is_square_causal and mask.needs_mask,
+            scale=scale,
+            enable_gqa=heads != kv_heads,
+        )
+    return output if empty is None else output.masked_fill(empty, 0.0), None
 
 
-def _prepared(mask: MaskSpec, query: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A bool mask, or a float one where there is a bias; and the rows that see something."""
-    seen, rows = visible(mask, query.device)
-    bias = mask.additive_bias
-    if bias is None:
-        assert seen is not None
-        return seen, rows
-    bias = bias.to(query.dtype)
-    if seen is not None:
-        bias = bias.masked_fill(~seen, float("-inf"))
-    if rows is not None:
-        # rows that see nothing get a flat bias: finite, and zeroed by the caller
-        bias = torch.where(rows, bias, torch.zeros((), dtype=bias.dtype, device=bias.device))
-    return bias, rows
+def _added(mask: MaskSpec, query: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """What is added to the scores, (batch or 1, heads or 1, query, key) in the query's dtype, and the rows that see nothing."""
+    hidden, empty = mask.hidden(query.device)
+    bias = mask.bias if mask.bias is not None and mask.bias.is_floating_point() else None
+    if hidden is None:
+        return None, None
+
+    def build() -> Tensor:
+        # a row that sees nothing is opened in `hidden`, and may still be -inf throughout in the bias
+        least = torch.finfo(query.dtype).min / 2
+        base = torch.zeros_like(hidden, dtype=query.dtype) if bias is None else bias.to(query).clamp(min=least)
+        return base.masked_fill(hidden, -torch.inf).expand(-1, -1, mask.query_length, mask.key_length)
+
+    if bias is not None and bias.requires_grad:
+        return build(), empty
+    return mask.memo(("sdpa", str(query.device), str(query.dtype)), build), empty

@@ -1,8 +1,9 @@
-"""Keys and values of the tokens before: what a decoder keeps between steps."""
+"""Key/value caches: what a decoder keeps of the tokens that it has seen."""
 
 from .base import Cache, CacheLayer, mask_sizes
-from .dynamic import DynamicCache, DynamicLayer, SlidingLayer, make_dynamic
+from .dynamic import DynamicCache, make_dynamic
 from .encoder_decoder import EncoderDecoderCache
+from .layers import DynamicLayer, SlidingLayer
 from .static import StaticCache, StaticLayer, make_static
 
 __all__ = [

@@ -1,198 +1,228 @@
-"""What every cache is: layers that take keys and values and give back all there are, under one length."""
+"""What a cache is: a layer for each attention layer of the model, each with one length that masks, crops and writes go by."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch.utils import _pytree
 
 from ..errors import CacheError
 
 __all__ = ["Cache", "CacheLayer", "mask_sizes"]
 
 
-class CacheLayer(ABC):
-    """Keys and values of one attention layer. `length` counts the tokens seen; masks, crops and rollbacks follow it."""
+class CacheLayer:
+    """One attention layer's part of a cache.
 
-    length: int = 0
+    A kind of its own overrides `update` and `get_seq_length`, and of the rest what it can do. Keys and values are
+    (batch, kv_heads, seq, head_dim). Every subclass is a pytree (`flatten`, `unflatten`).
+    """
 
-    @property
-    @abstractmethod
-    def keys(self) -> Tensor | None:
-        """(batch, kv_heads, kept, head_dim), or None before the first update."""
+    is_sliding: ClassVar[bool] = False
 
-    @property
-    @abstractmethod
-    def values(self) -> Tensor | None:
-        """(batch, kv_heads, kept, head_dim), or None before the first update."""
-
-    @abstractmethod
     def update(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Take (batch, kv_heads, new, head_dim) and give back all keys and values that the new queries may see."""
+        """Take the keys and values of new tokens, and give all that their queries may see, the new ones last."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def map(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Replace keys and values by `change` of them: a reorder, a selection, a move."""
+    def get_seq_length(self) -> int:
+        """Tokens seen so far, whether their keys are still held or not."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def crop(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Forget everything."""
-
-    def mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """How many keys the next `query_length` queries meet, and how many of them stand before the first query."""
-        return self.length + query_length, self.length
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """For an `update` with so many tokens: how many keys it will give, and the index of the first new one among them."""
+        past = self.get_seq_length()
+        return past + query_length, past
 
     @property
-    def max_length(self) -> int | None:
-        """Most tokens that it can hold; None: as many as memory."""
+    def max_cache_len(self) -> int | None:
+        """Tokens that it can hold; None: any number."""
         return None
 
-    def state(self) -> dict[str, Any]:
-        """What rebuilds an equal layer around its tensors; see `restore`."""
-        return {"length": self.length}
+    def check_crop(self, length: int) -> None:
+        """Raise CacheError where `crop(length)` is impossible."""
 
-    @abstractmethod
-    def restore(self, keys: Tensor | None, values: Tensor | None, state: dict[str, Any]) -> None:
-        """Take tensors and state as `keys`, `values` and `state()` gave them."""
+    def crop(self, length: int) -> None:
+        """Forget all but the first `length` tokens, which are fewer than those seen."""
+        raise self._cannot("crop")
+
+    def reset(self) -> None:
+        """Forget all tokens."""
+        raise self._cannot("reset")
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Row i becomes what row `indices[i]` is; LongTensor (new batch,)."""
+        raise self._cannot("batch_select_indices")
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row: (a, b) becomes (a, a, b, b)."""
+        raise self._cannot("batch_repeat_interleave")
+
+    def flatten(self) -> tuple[list[Tensor], list[Any]]:
+        """The tensors held, and whatever else `unflatten` needs; by default every attribute."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return list(tensors.values()), [list(tensors), {k: v for k, v in vars(self).items() if k not in tensors}]
+
+    @classmethod
+    def unflatten(cls, leaves: Iterable[Any], context: list[Any]) -> Self:
+        """A layer like the one that was flattened, around other tensors."""
+        layer = cls.__new__(cls)
+        vars(layer).update(context[1], **dict(zip(context[0], leaves, strict=True)))
+        return layer
+
+    def _cannot(self, what: str) -> CacheError:
+        return CacheError(f"`{type(self).__name__}` has no `{what}`. Use another cache, such as `transept.DynamicCache`.")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        _pytree.register_pytree_node(
+            cls,
+            lambda layer: layer.flatten(),
+            cls.unflatten,
+            serialized_type_name=name,
+        )
 
 
 class Cache:
-    """One layer of keys and values for each attention layer.
+    """Keys and values of the tokens that a model has seen, for each of its attention layers. Every subclass is a pytree.
 
-    Args:
-        layers: the layers, where their number is known; else they are made by `new_layer` as they are needed.
+    Attributes:
+        layers: one `CacheLayer` for each attention layer. A subclass may make them as they come (`new_layer`).
     """
 
-    kind: ClassVar[str] = ""
-
-    def __init__(self, layers: Sequence[CacheLayer] = (), new_layer: Callable[[], CacheLayer] | None = None) -> None:
+    def __init__(self, layers: Iterable[CacheLayer] = ()) -> None:
         self.layers: list[CacheLayer] = list(layers)
-        self._new_layer = new_layer
+
+    def new_layer(self) -> CacheLayer:
+        """A layer for the first index that there is none for."""
+        raise CacheError(
+            f"This `{type(self).__name__}` was made for {len(self.layers)} layers, and the model has more: make it from the "
+            "model's own configuration."
+        )
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: dict[str, Any] | None = None
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: Mapping[str, Any] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Add (batch, kv_heads, new, head_dim) to a layer; returns all that its new queries may see.
+        """Take a layer's keys and values of new tokens, (batch, kv_heads, seq, head_dim), and give all its queries may see.
 
-        `cache_kwargs` is accepted from code that was written for caches that rotate keys; nothing here needs it.
+        What it gives may be views of storage that later calls write on, behind the end of the view.
+
+        Args:
+            cache_kwargs: for kinds of caches that must be told more; the core's own need nothing.
 
         Raises:
-            CacheError: the layer does not exist, or is full.
+            CacheError: they do not fit what is held, or there is no room for them; nothing was written.
         """
-        if layer_idx >= len(self.layers):
-            if self._new_layer is None:
-                raise CacheError(f"This cache was made for {len(self.layers)} layers, and layer {layer_idx} asks for room.")
-            while layer_idx >= len(self.layers):
-                self.layers.append(self._new_layer())
+        while layer_idx >= len(self.layers):
+            self.layers.append(self.new_layer())
         return self.layers[layer_idx].update(key_states, value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen so far."""
-        return self.layers[layer_idx].length if layer_idx < len(self.layers) else 0
+        return self.layers[layer_idx].get_seq_length() if layer_idx < len(self.layers) else 0
 
-    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        """How many keys the next queries of a layer meet, and how many stand before the first query.
-
-        The second number is an index among the keys (what `MaskSpec.query_offset` wants).
-        """
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """For an update with so many tokens: how many keys the layer will give, and the index of the first new one among them."""
         if layer_idx >= len(self.layers):
             return query_length, 0
-        return self.layers[layer_idx].mask_sizes(query_length)
+        return self.layers[layer_idx].get_mask_sizes(query_length)
 
     @property
     def max_cache_len(self) -> int | None:
-        """Most tokens that it can hold; None: as many as memory."""
-        bounds = [layer.max_length for layer in self.layers if layer.max_length is not None]
-        return min(bounds) if bounds else None
+        """Tokens that it can hold; None: any number."""
+        return min((most for layer in self.layers if (most := layer.max_cache_len) is not None), default=None)
 
-    def get_max_cache_shape(self) -> int | None:
-        """Older name of `max_cache_len`."""
-        return self.max_cache_len
+    def crop(self, length: int) -> None:
+        """Forget tokens: a positive length keeps so many of the first, a negative one takes so many of the last away.
 
-    def crop(self, max_length: int) -> None:
-        """Forget all but the first `max_length` tokens; a negative number forgets that many from the end.
+        0 takes none away, as in `crop(-n)` with n = 0. To forget them all, call `reset()`.
 
         Raises:
-            CacheError: a layer no longer has what it would have to give back.
+            CacheError: there are not so many, or a sliding layer no longer holds what it would need; nothing was changed.
         """
-        length = self.get_seq_length()
-        target = max(0, length + max_length) if max_length < 0 else max_length
-        if target < length:
-            for layer in self.layers:
-                layer.crop(target)
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Take, for each row of the batch, the row that `beam_idx` (batch,) names."""
-        self.batch_select_indices(beam_idx)
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows of the batch, in this order."""
-        for layer in self.layers:
-            layer.map(lambda tensor: tensor.index_select(0, indices.to(tensor.device)))
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat each row of the batch."""
-        for layer in self.layers:
-            layer.map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
-
-    def to(self, device: torch.device | str) -> Cache:
-        """Move to a device, in place."""
-        for layer in self.layers:
-            layer.map(lambda tensor: tensor.to(device))
-        return self
+        seen = self.get_seq_length()
+        if length < -seen:
+            raise CacheError(f"`crop({length})`: the cache has seen only {seen} tokens. To forget them all, call `reset()`.")
+        remaining = length if length > 0 else seen + length
+        longer = [layer for layer in self.layers if layer.get_seq_length() > remaining]
+        for layer in longer:
+            layer.check_crop(remaining)
+        for layer in longer:
+            layer.crop(remaining)
 
     def reset(self) -> None:
-        """Forget everything; room that was allocated stays."""
+        """Forget all tokens."""
         for layer in self.layers:
             layer.reset()
 
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Row i becomes what row `indices[i]` is; LongTensor (new batch,)."""
+        for layer in self.layers:
+            layer.batch_select_indices(indices)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Row i goes on from what row `beam_idx[i]` has; LongTensor (batch,)."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row: (a, b) becomes (a, a, b, b)."""
+        for layer in self.layers:
+            layer.batch_repeat_interleave(repeats)
+
+    def to_legacy_cache(self) -> tuple[tuple[Tensor | None, ...], ...]:
+        """Keys and values of each layer as tuples, for libraries that want those."""
+        return tuple(self[index] for index in range(len(self)))
+
+    def __getitem__(self, layer_idx: int) -> tuple[Tensor | None, ...]:
+        layer: Any = self.layers[layer_idx]
+        return layer.keys, layer.values
+
     def __len__(self) -> int:
-        """Number of layers."""
         return len(self.layers)
 
     def __bool__(self) -> bool:
-        return True
+        return True  # a cache whose layers are still to come is a cache
 
-    def __getitem__(self, layer_idx: int) -> tuple[Tensor | None, Tensor | None]:
-        """Keys and values of a layer."""
-        layer = self.layers[layer_idx]
-        return layer.keys, layer.values
-
-    def tree_flatten(self) -> tuple[list[Any], Any]:
-        """The tensors, and what rebuilds the cache around them: each cache is a pytree."""
-        tensors = [tensor for layer in self.layers for tensor in (layer.keys, layer.values)]
-        return tensors, (tuple((type(layer), tuple(sorted(layer.state().items()))) for layer in self.layers), self._new_layer)
-
-    @classmethod
-    def tree_unflatten(cls, tensors: Any, context: Any) -> Self:
-        layers, new_layer = context
-        cache = cls.__new__(cls)
-        Cache.__init__(cache, new_layer=new_layer)
-        pairs = list(tensors)
-        for index, (kind, state) in enumerate(layers):
-            layer = kind.__new__(kind)
-            layer.restore(pairs[2 * index], pairs[2 * index + 1], dict(state))
-            cache.layers.append(layer)
-        return cache
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(layers={len(self)}, seq_length={self.get_seq_length()})"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        pytree.register_pytree_node(cls, cls.tree_flatten, cls.tree_unflatten)
+        _register(cls)
+
+
+def _register(cls: type[Cache]) -> None:
+    def flatten(cache: Cache) -> tuple[list[Any], list[Any]]:
+        """The layers, or the caches that it is made of; they are pytrees again."""
+        rest = dict(vars(cache))
+        parts = {name: rest.pop(name) for name, value in vars(cache).items() if name == "layers" or isinstance(value, Cache)}
+        return list(parts.values()), [list(parts), rest]
+
+    def unflatten(parts: Iterable[Any], context: list[Any]) -> Cache:
+        cache = cls.__new__(cls)
+        vars(cache).update(context[1], **dict(zip(context[0], parts, strict=True)))
+        return cache
+
+    _pytree.register_pytree_node(cls, flatten, unflatten, serialized_type_name=f"{cls.__module__}.{cls.__qualname__}")
+
+
+_register(Cache)
 
 
 def mask_sizes(cache: Any, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-    """`Cache.get_mask_sizes`, also for no cache, and for foreign ones that only know their length."""
+    """How many keys a layer's queries will meet, and the index of the first query among them.
+
+    Args:
+        cache: None, a `Cache`, the peer's, or any object with `update` and `get_seq_length` that keeps every key.
+    """
     if cache is None:
         return query_length, 0
     if isinstance(cache, Cache):
         return cache.get_mask_sizes(query_length, layer_idx)
+    if hasattr(cache, "get_query_offset"):  # the peer's caches tell the position of the first key in place of the query's index
+        key_length, first = cache.get_mask_sizes(query_length, layer_idx)
+        return int(key_length), int(cache.get_query_offset(layer_idx)) - int(first)
     past = int(cache.get_seq_length())
     return past + query_length, past

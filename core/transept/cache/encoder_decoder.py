@@ -1,42 +1,53 @@
-"""Two caches for a decoder that also attends to an encoder."""
+"""The cache of an encoder-decoder model's decoder."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from .base import Cache
-from .dynamic import DynamicCache
 
 __all__ = ["EncoderDecoderCache"]
 
 
 class EncoderDecoderCache(Cache):
-    """The decoder's own keys and values, and those that it made of the encoder's output once.
+    """Two caches: of the decoder's own tokens, which grows, and of the encoder's output, which is filled once.
 
-    Args:
-        self_attention_cache: grows as tokens come.
-        cross_attention_cache: filled at the first step; `is_updated[layer]` says whether it was.
+    A decoder layer asks `is_updated` whether its cross-attention keys are there already, and sets it when it has put them in.
+    Lengths, masks and crops are those of the first.
     """
 
-    kind: ClassVar[str] = "encoder_decoder"
-
-    def __init__(self, self_attention_cache: Cache | None = None, cross_attention_cache: Cache | None = None) -> None:
-        self.self_attention_cache = self_attention_cache if self_attention_cache is not None else DynamicCache()
-        self.cross_attention_cache = cross_attention_cache if cross_attention_cache is not None else DynamicCache()
-        cross = self.cross_attention_cache
-        self.is_updated = {index: cross.get_seq_length(index) > 0 for index in range(len(cross))}
-
-    @property
-    def layers(self) -> Any:  # type: ignore[override]
-        """The decoder's own layers: lengths and masks are theirs."""
-        return self.self_attention_cache.layers
+    def __init__(self, self_attention_cache: Cache, cross_attention_cache: Cache) -> None:
+        self.self_attention_cache = self_attention_cache
+        self.cross_attention_cache = cross_attention_cache
+        filled = range(len(cross_attention_cache))
+        self.is_updated: dict[int, bool] = {index: cross_attention_cache.get_seq_length(index) > 0 for index in filled}
+        """By layer: the encoder's keys and values are in `cross_attention_cache`."""
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: dict[str, Any] | None = None
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: Mapping[str, Any] | None = None
     ) -> tuple[Tensor, Tensor]:
         return self.self_attention_cache.update(key_states, value_states, layer_idx, cache_kwargs)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.self_attention_cache.get_seq_length(layer_idx)
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        return self.self_attention_cache.get_mask_sizes(query_length, layer_idx)
+
+    @property
+    def max_cache_len(self) -> int | None:
+        return self.self_attention_cache.max_cache_len
+
+    def crop(self, length: int) -> None:
+        self.self_attention_cache.crop(length)
+
+    def reset(self) -> None:
+        self.self_attention_cache.reset()
+        self.cross_attention_cache.reset()
+        self.is_updated = dict.fromkeys(self.is_updated, False)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         self.self_attention_cache.batch_select_indices(indices)
@@ -46,22 +57,8 @@ class EncoderDecoderCache(Cache):
         self.self_attention_cache.batch_repeat_interleave(repeats)
         self.cross_attention_cache.batch_repeat_interleave(repeats)
 
-    def to(self, device: Any) -> EncoderDecoderCache:
-        self.self_attention_cache.to(device)
-        self.cross_attention_cache.to(device)
-        return self
+    def __getitem__(self, layer_idx: int) -> tuple[Tensor | None, ...]:
+        return *self.self_attention_cache[layer_idx], *self.cross_attention_cache[layer_idx]
 
-    def reset(self) -> None:
-        self.self_attention_cache.reset()
-        self.cross_attention_cache.reset()
-        self.is_updated = dict.fromkeys(self.is_updated, False)
-
-    def tree_flatten(self) -> tuple[list[Any], Any]:
-        return [self.self_attention_cache, self.cross_attention_cache], tuple(self.is_updated.items())
-
-    @classmethod
-    def tree_unflatten(cls, tensors: Any, context: Any) -> Self:
-        cache = cls.__new__(cls)
-        cache.self_attention_cache, cache.cross_attention_cache = tensors
-        cache.is_updated = dict(context)
-        return cache
+    def __len__(self) -> int:
+        return len(self.self_attention_cache)

@@ -1,130 +1,148 @@
-"""A cache that is allocated once."""
+"""The cache that is allocated once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import CacheError
-from .base import Cache, CacheLayer
-from .dynamic import layer_windows
+from .base import Cache
+from .dynamic import refuse_options
+from .layers import DynamicLayer, SlidingLayer
+from .windows import windows_of
 
 __all__ = ["StaticCache", "StaticLayer", "make_static"]
 
 
-def bucket(length: int) -> int:
-    """The power of two that holds `length`: generations of like lengths have equal storage."""
-    return 1 << max(0, length - 1).bit_length()
+class StaticLayer(DynamicLayer):
+    """Keys and values of up to `size` tokens, in storage that is allocated at once or with the first ones.
 
-
-class StaticLayer(CacheLayer):
-    """Room for `max_length` tokens, allocated at the first update in a power of two; updates give back the filled part as views.
-
-    Args:
-        max_length: most tokens.
-        window: where the layer slides, how many of the last ones a query sees; older ones stay stored and are masked by not being given back.
+    With `whole`, it always gives the whole storage, zeros where nothing was written yet, and counts on the mask to hide them.
     """
 
-    def __init__(self, max_length: int, window: int | None = None) -> None:
-        if max_length < 1:
-            raise CacheError(f"`max_cache_len={max_length}` holds nothing: it is at least 1.")
-        self.length = 0
-        self.window = window
-        self._max_length = max_length
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
+    def __init__(self, size: int, *, whole: bool = False) -> None:
+        super().__init__()
+        self.size = size
+        self.whole = whole
 
     @property
-    def max_length(self) -> int | None:
-        return self._max_length
+    def max_cache_len(self) -> int:
+        return self.size
 
-    @property
-    def keys(self) -> Tensor | None:
-        return None if self._keys is None else self._keys[:, :, : self.length]
-
-    @property
-    def values(self) -> Tensor | None:
-        return None if self._values is None else self._values[:, :, : self.length]
-
-    def allocate(self, like_keys: Tensor, like_values: Tensor) -> None:
-        """Make room for keys and values of these shapes, dtype and device."""
-        room = bucket(self._max_length)
-        # zeros: nothing that was never written can be read, whatever a mask does
-        self._keys = like_keys.new_zeros((*like_keys.shape[:2], room, like_keys.shape[3]))
-        self._values = like_values.new_zeros((*like_values.shape[:2], room, like_values.shape[3]))
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        self._check_room(query_length)
+        return self.size if self.whole else self.length + query_length, self.length
 
     def update(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
-        new = key_states.shape[2]
-        end = self.length + new
-        if end > self._max_length:
-            raise CacheError(
-                f"A static cache for {self._max_length} tokens has {self.length} and is given {new} more: make it with `max_cache_len={end}` or "
-                "more, or use a dynamic cache."
-            )
-        if self._keys is None or self._values is None:
-            self.allocate(key_states, value_states)
-        assert self._keys is not None
-        assert self._values is not None
-        if torch.is_grad_enabled() and key_states.requires_grad:
-            # storage that a graph has seen can't be written again: such a step gets storage of its own
-            self._keys, self._values = self._keys.clone(), self._values.clone()
-        self._keys[:, :, self.length : end] = key_states
-        self._values[:, :, self.length : end] = value_states
-        first = self._first()
-        self.length = end
-        return self._keys[:, :, first:end], self._values[:, :, first:end]
-
-    def _first(self) -> int:
-        """The oldest token that the next query's window reaches."""
-        return 0 if self.window is None else max(0, self.length - (self.window - 1))
-
-    def mask_sizes(self, query_length: int) -> tuple[int, int]:
-        kept = self.length - self._first()
-        return kept + query_length, kept
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> None:
-        if self._keys is not None and self._values is not None:
-            self._keys, self._values = change(self._keys), change(self._values)
-
-    def crop(self, length: int) -> None:
-        self.length = min(self.length, length)
+        self._check_room(key_states.shape[2])
+        found = super().update(key_states, value_states)
+        if not self.whole or self._keys is None or self._values is None:
+            return found
+        if not self._owned:
+            self._keys, self._values = (self._moved(part, 0, self.length, self.size) for part in (self._keys, self._values))
+        return self._keys, self._values
 
     def reset(self) -> None:
         self.length = 0
 
-    def state(self) -> dict[str, Any]:
-        return {"length": self.length, "max_length": self._max_length, "window": self.window}
+    def allocate(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Make storage for rows, heads, head dims, device and dtype like these; what is held is forgotten."""
+        keys, values = self._storage(key_states, self.size), self._storage(value_states, self.size)
+        self._keys, self._values, self.length, self._owned = keys, values, 0, True
+        return keys, values
 
-    def restore(self, keys: Tensor | None, values: Tensor | None, state: dict[str, Any]) -> None:
-        self.length, self._max_length, self.window = state["length"], state["max_length"], state["window"]
-        self._keys = self._values = None
-        if isinstance(keys, Tensor) and isinstance(values, Tensor):
-            self.allocate(keys, values)
-            assert self._keys is not None
-            assert self._values is not None
-            self._keys[:, :, : self.length], self._values[:, :, : self.length] = keys, values
+    def _begin(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
+        if self._is_functional():
+            return super()._begin(key_states, value_states)
+        keys, values = self._keys, self._values
+        if not self._is_writable() or keys is None or values is None or not _alike(keys, key_states, values, value_states):
+            keys, values = self.allocate(key_states, value_states)
+        self.length = key_states.shape[2]
+        return keys.narrow(2, 0, self.length).copy_(key_states), values.narrow(2, 0, self.length).copy_(value_states)
+
+    def _check_room(self, count: int) -> None:
+        needed = self.length + count
+        if needed > self.size:
+            raise CacheError(
+                f"The static cache has room for {self.size} tokens and {needed} are needed: {self.length} are in it, and {count} "
+                f"come. Make it with `max_cache_len={needed}` or more, or use a dynamic cache."
+            )
+
+    def _is_functional(self) -> bool:
+        return torch.is_grad_enabled()
+
+    def _room(self, needed: int) -> int:
+        return self.size
+
+    def _storage(self, like: Tensor, room: int) -> Tensor:
+        storage = super()._storage(like, room)
+        return storage.zero_() if self.whole else storage
+
+
+def _alike(keys: Tensor, key_states: Tensor, values: Tensor, value_states: Tensor) -> bool:
+    return all(
+        (a.dtype, a.device, a.shape[0], a.shape[1], a.shape[3]) == (b.dtype, b.device, b.shape[0], b.shape[1], b.shape[3])
+        for a, b in ((keys, key_states), (values, value_states))
+    )
 
 
 class StaticCache(Cache):
-    """Allocated once for `max_cache_len` tokens.
+    """A cache of a fixed size, the next power of two from `max_cache_len`: calls of many lengths share a few sizes.
 
     Args:
-        config: the model's configuration.
-        max_cache_len: most tokens, prompt included.
-
-    Raises:
-        CacheError: from `update`, when more tokens come; nothing is written then.
+        config: the model's configuration. Layers that slide keep what their window needs, in storage that grows up to that.
+        max_cache_len: tokens, those of the prompt among them.
+        batch_size, device, dtype: given the first and the last, storage is allocated at once, and not with the first tokens.
+        whole: give the whole storage at every step, so that no shape ever changes: for graphs that are compiled once. Sliding
+            layers then hold everything too. Otherwise what is filled is given, and needs no mask.
     """
 
-    kind: ClassVar[str] = "static"
+    def __init__(
+        self,
+        config: Any,
+        max_cache_len: int,
+        *,
+        batch_size: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        whole: bool = False,
+    ) -> None:
+        if max_cache_len < 1:
+            raise CacheError(f"`max_cache_len` is {max_cache_len}: give the number of tokens of prompt and answer together.")
+        size = 1 << (max_cache_len - 1).bit_length()
+        windows = windows_of(config)
+        if not windows:
+            raise CacheError(f"`{type(config).__name__}` has no `num_hidden_layers`: a static cache has to know its layers.")
+        super().__init__(
+            StaticLayer(size, whole=whole) if window is None or whole or window > size else SlidingLayer(window)
+            for window in windows
+        )
+        if batch_size is not None and dtype is not None:
+            like = torch.empty((batch_size, *_heads(config)), device=device, dtype=dtype)
+            for layer in self.layers:
+                if isinstance(layer, StaticLayer):
+                    layer.allocate(like, like)
 
-    def __init__(self, config: Any, max_cache_len: int) -> None:
-        super().__init__([StaticLayer(max_cache_len, window) for window in layer_windows(config)])
+
+def _heads(config: Any) -> tuple[int, int, int]:
+    """Key/value heads, no token, head dim: as far as the configuration tells; the first tokens correct it."""
+    config = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return getattr(config, "num_key_value_heads", None) or heads, 0, head_dim
 
 
-def make_static(config: Any, *, max_cache_len: int, **_: Any) -> StaticCache:
-    """For the record: batch size, device and dtype come with the first tokens."""
-    return StaticCache(config, max_cache_len)
+def make_static(
+    config: Any,
+    *,
+    max_cache_len: int,
+    batch_size: int | None = None,
+    device: Any = None,
+    dtype: Any = None,
+    **cache_config: Any,
+) -> StaticCache:
+    """A `StaticCache`; `cache_config` may have `whole`."""
+    refuse_options("static", {name: value for name, value in cache_config.items() if name != "whole"}, ("whole",))
+    return StaticCache(config, max_cache_len, batch_size=batch_size, device=device, dtype=dtype, **cache_config)

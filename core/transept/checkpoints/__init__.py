@@ -1,6 +1,7 @@
 """Checkpoints: formats, names, the stream from file to model, and writing."""
 
 from .key_map import Concat, Conversion, Drop, KeyMap, Permute, Rename, Split, Stack, Transpose
+from .meta import on_meta
 from .placement import Placement
 from .reader import CheckpointReader, ReleasableTensor, TensorRef
 from .safetensors_format import open_safetensors
@@ -23,6 +24,7 @@ __all__ = [
     "TensorRef",
     "Transpose",
     "load_checkpoint",
+    "on_meta",
     "open_safetensors",
     "save_tensors",
 ]

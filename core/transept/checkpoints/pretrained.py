@@ -13,6 +13,7 @@ from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError, InputError, UnknownArgumentError
 from ..rewrite import Rewrite, make_rewrite
 from .memory import MappingReader
+from .meta import on_meta
 from .placement import Placement, choose_placement
 from .stream import load_checkpoint
 
@@ -142,7 +143,7 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
     with reader:
         dtype = LoadOptions.parse_dtype(options.dtype) or config.dtype or _stored_dtype(reader)
         rewrites = [*_quantizer_rewrites(options, config), *(make_rewrite(r, config) for r in options.rewrites)]
-        with torch.device("meta"):
+        with on_meta():
             model = model_class(config)
         placement: Placement = choose_placement(model, options, dtype)
         report = load_checkpoint(

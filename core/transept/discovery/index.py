@@ -18,7 +18,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .compat import version_key
+from .versions import version_key
 
 if TYPE_CHECKING:
     from importlib_metadata import Distribution

@@ -62,6 +62,8 @@ class HubLocation(Location):
         why = "the cache alone was asked for" if local_files_only else "HF_HUB_OFFLINE is set"
         if not self._offline:
             why = self._list_online(wanted)
+        if self._offline and force_download:
+            raise CheckpointNotFoundError(f"{why}, and `force_download=True` needs the hub", name=name)
         if self._offline:
             self._list_cache(wanted, why)
         if not any(file.startswith(self._prefix) for file in self._files):

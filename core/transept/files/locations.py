@@ -48,7 +48,7 @@ class Location(ABC):
 class DirectoryLocation(Location):
     """A folder on this machine, or one weight file in it.
 
-    With a file, the place holds that file and the small files beside it (`.json`, `.jinja`, `.txt`, `.model`; no weight
+    A folder's names go one subfolder deep; `fetch` reaches deeper. With a file, the place holds that file and the small files beside it (`.json`, `.jinja`, `.txt`, `.model`; no weight
     index), so that no other weights of the folder are taken for it.
     """
 
@@ -65,11 +65,8 @@ class DirectoryLocation(Location):
     def names(self) -> tuple[str, ...]:
         if self.file is not None:
             return tuple(sorted(e.name for e in self._folder.iterdir() if e.is_file() and self._visible(e.name)))
-        found: list[str] = []
-        for root, folders, files in os.walk(self._folder):
-            folders[:] = [folder for folder in folders if not folder.startswith(".")]
-            found += [(Path(root) / file).relative_to(self._folder).as_posix() for file in files]
-        return tuple(sorted(found))
+        found = [*self._folder.iterdir(), *self._folder.glob("[!.]*/*")]
+        return tuple(sorted(path.relative_to(self._folder).as_posix() for path in found if path.is_file()))
 
     def _visible(self, name: str) -> bool:
         return name == self.file or (name.endswith(self._COMPANIONS) and not name.endswith(".index.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -128,7 +129,8 @@ class GenerationMixin:
             return _decode(session, decode)
         except BaseException as error:
             if streamer is not None:
-                getattr(streamer, "fail", lambda _: streamer.end())(error)
+                with contextlib.suppress(Exception):  # a reader that is gone must not hide what went wrong here
+                    getattr(streamer, "fail", lambda _: streamer.end())(error)
             raise
 
     def prepare_inputs_for_generation(

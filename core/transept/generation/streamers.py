@@ -130,8 +130,12 @@ class AsyncTextIteratorStreamer(TextStreamer):
         self.timeout = timeout
         self.loop = asyncio.get_running_loop()
 
-    def _send(self, piece: str | BaseException | None) -> None:
-        self.loop.call_soon_threadsafe(self.text_queue.put_nowait, piece)
+    def _send(self, *pieces: str | BaseException | None) -> None:
+        def put() -> None:
+            for piece in pieces:
+                self.text_queue.put_nowait(piece)
+
+        self.loop.call_soon_threadsafe(put)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         if text:
@@ -141,8 +145,7 @@ class AsyncTextIteratorStreamer(TextStreamer):
 
     def fail(self, error: BaseException) -> None:
         self._reset()
-        self._send(error)
-        self._send(None)
+        self._send(error, None)  # at once: a reader that got the error may close its loop
 
     def __aiter__(self) -> Self:
         return self

@@ -170,8 +170,13 @@ class RotaryEmbedding(nn.Module):
         self.reset_buffers()
 
     def reset_buffers(self, device: torch.device | str | None = None) -> None:
-        """Compute the buffers anew, on this device."""
-        device = torch.device(device) if device is not None else None
+        """Compute the buffers anew, on this device; None: the default one, but never without data.
+
+        The arithmetic is done on the CPU: it is a few numbers, and on `meta` it would make torch import its compiler.
+        """
+        wanted = torch.get_default_device() if device is None else torch.device(device)
+        target = torch.device("cpu") if device is None and wanted.type == "meta" else wanted
+        device = torch.device("cpu")
         try:
             self.inv_freq, self.attention_factor = _ROPE_TYPES[self.rope_type](self._rope, device)
             if self.rope_type == "longrope":
@@ -180,6 +185,8 @@ class RotaryEmbedding(nn.Module):
                 self._rope.parameters["factor"]
         except KeyError as missing:
             raise ConfigError(f"`rope_parameters` of type `{self.rope_type}` lacks {missing}: add it.") from None
+        for name, buffer in self.named_buffers(recurse=False):
+            setattr(self, name, buffer.to(target))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)

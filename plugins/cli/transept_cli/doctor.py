@@ -95,16 +95,18 @@ def _plugins() -> Iterator[Finding]:
     except TranseptError as error:
         yield Finding("problem", f"plugins cannot be listed: {error}", "mend TRANSEPT_PLUGINS or TRANSEPT_PREFER")
         return
+    for trouble in registry.troubles():
+        yield Finding("problem", trouble, "reinstall the dist that it names")
     broken: set[tuple[str, str]] = set()
     healthy: set[str] = set()
     for entry in entries:
         status, error = registry.status(entry)
-        if status == "ok":
+        if status in ("ok", "unloaded"):
             healthy.add(entry.dist)
         elif status == "blocked":
-            yield Finding(
-                "note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not allowed by TRANSEPT_PLUGINS"
-            )
+            yield Finding("note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not allowed by TRANSEPT_PLUGINS")
+        elif status == "unused":
+            yield Finding("note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not used: another dist is preferred")
         elif (entry.dist, str(error)) not in broken:
             broken.add((entry.dist, str(error)))
             yield Finding(

@@ -45,10 +45,9 @@ def info(
 
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     """The facts as data: counted from the architecture built without storage, and from the file's own table of tensors."""
-    import torch
-
     from transept import AutoConfig
     from transept.auto import task_door
+    from transept.checkpoints import on_meta
     from transept.checkpoints.pretrained import LoadOptions, open_checkpoint
     from transept.discovery import load_object, registry
     from transept.files import open_location
@@ -59,8 +58,8 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     named = (config.architectures or [None])[0]
     task = next((t for t, ref in spec.tasks.items() if ref.rpartition(":")[2] == named), None)
     task = task or ("causal_lm" if "causal_lm" in spec.tasks else next(iter(spec.tasks)))
-    with torch.device("meta"):
-        built = load_object(spec.tasks[task])(config)
+    with on_meta():
+        built = load_object(spec.tasks[task], owner=" ".join(registry.dist_of("models", config.model_type)))(config)
     reader, record = open_checkpoint(location, LoadOptions())
     with reader:
         stored = {ref.kind for ref in reader.tensors.values()}

@@ -14,6 +14,7 @@ from transept_fusion.rewrite import FuseProjections
 
 from transept.attention import MaskSpec
 from transept.checkpoints import load_checkpoint, open_safetensors, save_tensors
+from transept.discovery import registry
 from transept.errors import RewriteError
 from transept.files import DirectoryLocation
 from transept.nn import GatedMLP, SelfAttention
@@ -60,7 +61,9 @@ def inputs():
 
 
 def test_the_installed_plugin_offers_it():
-    assert isinstance(make_rewrite("fuse_projections", None), FuseProjections)
+    made, record = make_rewrite("fuse_projections", None), registry.get("rewrites", "fuse_projections")
+    assert isinstance(made, FuseProjections)
+    assert (made.key, made.order, made.undoable, made.ties) == (record.key, record.order, record.undoable, record.ties)
 
 
 def test_outputs_and_gradients_are_those_of_the_separate_projections(tower, inputs):
@@ -171,5 +174,6 @@ def test_a_second_time_is_refused(tower):
 @pytest.mark.slow
 def test_it_is_exported_in_one_graph(tower, inputs):
     apply_live(tower, FuseProjections())
+    expected = tower(inputs)
     exported = torch.export.export(tower, (inputs,), strict=False)
-    torch.testing.assert_close(exported.module()(inputs), tower(inputs))
+    torch.testing.assert_close(exported.module()(inputs), expected)

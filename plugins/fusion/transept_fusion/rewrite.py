@@ -37,7 +37,7 @@ class FuseProjections(Rewrite):
         linears = [module.get_submodule(part) for part in fused.parts]
         if any(type(linear) is not nn.Linear for linear in linears):
             return False
-        kinds = {(one.in_features, one.bias is None, one.weight.dtype, one.weight.device) for one in linears}  # type: ignore[union-attr]
+        kinds = {(one.in_features, one.bias is None, one.weight.dtype, one.weight.device) for one in linears}
         return len(kinds) == 1
 
     def build(self, module: nn.Module, path: str) -> nn.Module:

@@ -60,7 +60,8 @@ def test_any_number_of_blocks(seed: int, count: int, kind: BlockType) -> None:
 def test_chunks_join_without_a_seam(kind: BlockType, monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_blocks(kind, 101)
     whole = dequantize(data, kind, (101, kind.block_size))
-    monkeypatch.setattr(blocks, "CHUNK_ELEMENTS", 7 * kind.block_size)
+    for size in ("CHUNK_ELEMENTS", "SERIAL_ELEMENTS"):
+        monkeypatch.setattr(blocks, size, 7 * kind.block_size)
     for dtype in (torch.float32, torch.bfloat16):
         part = dequantize(data, kind, (101, kind.block_size), dtype)
         assert torch.equal(part.view(torch.uint8), whole.to(dtype).view(torch.uint8))

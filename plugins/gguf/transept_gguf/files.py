@@ -62,9 +62,10 @@ def gguf_names(location: Location) -> list[str]:
         stem, _, count = _split(name)
         models.setdefault((stem, count), []).append(name)
     if len(models) > 1:
+        folder = location.folder()
+        how = f"Name one file: `{folder / min(names)}`" if folder else "Download the one that you want, and name that file"
         raise CheckpointError(
-            f"`{location.name}` holds several GGUF models: {shorten(sorted(names), 12)}. Name one file: "
-            f"`{location.name.rstrip('/')}/{min(names)}`.",
+            f"`{location.name}` holds several GGUF models: {shorten(sorted(names), 12)}. {how}.",
             names=tuple(sorted(names)),
         )
     ((_, count), parts), *_ = models.items()

@@ -38,7 +38,7 @@ def open_package(name: str, *, revision: str | None = None, subfolder: str = "",
     files = dict(_files(dist))
     found = _models(files)
     chosen = _choose(package, inner, found, files)
-    location = DirectoryLocation(_on_disk(chosen, found, files), name=f"pypi:{name}", source="pypi")
+    location = DirectoryLocation(_on_disk(chosen, files), name=f"pypi:{name}", source="pypi")
     location.revision = dist.version
     return location
 
@@ -150,16 +150,10 @@ def _choose(package: str, inner: str, found: list[str], files: Iterable[str]) ->
     )
 
 
-def _on_disk(chosen: str, found: list[str], files: dict[str, Path]) -> Path:
+def _on_disk(chosen: str, files: dict[str, Path]) -> Path:
     """Where the model lies: a folder when it is one, else the file."""
     if chosen in files:
-        path = files[chosen]
-    else:
-        inside = next(file for file in files if not chosen or file.startswith(f"{chosen}/"))
-        depth = inside.count("/") - (chosen.count("/") + 1 if chosen else 0)
-        path = files[inside].parents[depth]
-    if not path.exists():
-        raise CheckpointNotFoundError(
-            f"The package's record lists `{chosen}`, and `{path}` is not there: install the package again.", name=chosen
-        )
-    return path
+        return files[chosen]
+    inside = next(file for file in files if not chosen or file.startswith(f"{chosen}/"))
+    depth = inside.count("/") - (chosen.count("/") + 1 if chosen else 0)
+    return files[inside].parents[depth]

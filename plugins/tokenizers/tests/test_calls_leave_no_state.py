@@ -1,7 +1,10 @@
 """No call changes what the next one does, in one thread or in many, and nothing of the backend changes by encoding."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -133,3 +136,21 @@ def test_what_cannot_be_encoded_is_said_in_words(tokenizer: PreTrainedTokenizerF
     assert tokenizer([])["input_ids"] == []
     assert tokenizer.decode([]) == ""
     assert tokenizer.decode([10**6]) == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_after_one_text_says_nothing(folder: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from transept_tokenizers.fast import PreTrainedTokenizerFast\n"
+        "tokenizer = PreTrainedTokenizerFast.from_pretrained(sys.argv[1])\n"
+        "tokenizer('one text'); tokenizer('one', 'pair', truncation=True, max_length=6)\n"
+        "child = os.fork()\n"
+        "tokenizer(['two', 'texts'])\n"
+        "os._exit(0) if child == 0 else os.waitpid(child, 0)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stderr == ""

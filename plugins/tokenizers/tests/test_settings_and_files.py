@@ -10,7 +10,7 @@ import pytest
 from transept_tokenizers.fast import PreTrainedTokenizerFast
 
 from transept.errors import ChatTemplateError, CorruptFileError, TokenizerError, UnknownArgumentError, UnsafePathError
-from transept.tokenization import AddedToken
+from transept_tokenizers.tokenization import AddedToken
 
 TEXT = "The quick <s>fox</s> jumps <extra_0> 12 <image>  <tool>"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transept.errors import ChatTemplateError, shorten
-from transept.tokenization import BatchEncoding, PreTrainedTokenizerBase
+from transept_tokenizers.tokenization import BatchEncoding, PreTrainedTokenizerBase
 
 from .chat_template import RenderedChat, render_chat
 

@@ -15,8 +15,9 @@ from tokenizers.processors import TemplateProcessing
 
 from transept.errors import CorruptFileError, TokenizerError
 from transept.files import Location, atomic_file
-from transept.tokenization import AddedToken, Encoding, Truncation
-from transept.tokenization.added_token import as_added_token
+from transept_tokenizers.tokenization import AddedToken, Encoding, Truncation
+from transept_tokenizers.tokenization.added_token import as_added_token
+from transept_tokenizers.tokenization.rows import is_pair
 
 from .chat import ChatTemplates
 from .layout import SpecialTokenLayout
@@ -226,8 +227,11 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
         split_special_tokens: bool,
     ) -> list[Encoding]:
         def encode(backend: tokenizers.Tokenizer) -> list[Encoding]:
-            made = backend.encode_batch(list(texts), add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words)
-            return cast("list[Encoding]", made)
+            flags = {"add_special_tokens": add_special_tokens, "is_pretokenized": is_split_into_words}
+            if len(texts) == 1:  # no thread pool for one text: a process that forks later keeps the use of it
+                both = is_pair(texts[0], is_split_into_words)
+                return [cast(Encoding, backend.encode(*(texts[0] if both else texts), **flags))]
+            return cast("list[Encoding]", backend.encode_batch(list(texts), **flags))
 
         whole = self._tokenizer
         as_is = whole.encode_special_tokens == split_special_tokens

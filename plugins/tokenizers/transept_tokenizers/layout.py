@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transept.errors import TokenizerError
-from transept.tokenization import PreTrainedTokenizerBase
+from transept_tokenizers.tokenization import PreTrainedTokenizerBase
 
 __all__ = ["SpecialTokenLayout"]
 

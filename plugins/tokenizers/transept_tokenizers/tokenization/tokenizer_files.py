@@ -31,8 +31,9 @@ def read_settings(location: Location) -> dict[str, Any]:
     settings = {key: value for key, value in _read_object(location, TOKENIZER_CONFIG).items() if key not in _NOT_SETTINGS}
     if "added_tokens_decoder" not in settings:
         settings.update({key: value for key, value in _read_object(location, SPECIAL_TOKENS_MAP).items() if value is not None})
-        # tokens without flags, which count where the vocabulary file doesn't know them
-        settings["added_tokens_decoder"] = {index: token for token, index in _read_object(location, ADDED_TOKENS).items()}
+        added = _read_object(location, ADDED_TOKENS)
+        if added:  # tokens without flags, which count where the vocabulary file doesn't know them
+            settings["added_tokens_decoder"] = {index: token for token, index in added.items()}
     for alias, name in (("additional_special_tokens", "extra_special_tokens"), ("max_len", "model_max_length")):
         value = settings.pop(alias, None)
         if value is not None and not settings.get(name):

@@ -9,7 +9,7 @@ from transept.errors import TokenizerError
 
 from .encoding import Encoding
 
-__all__ = ["as_batch", "named_rows"]
+__all__ = ["as_batch", "is_pair", "named_rows"]
 
 
 def as_batch(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
@@ -27,13 +27,14 @@ def as_batch(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
     else:
         texts = list(zip(text, pair, strict=True))
     for place, each in enumerate(texts):
-        parts = each if _is_pair(each, split) else (each,)
+        parts = each if is_pair(each, split) else (each,)
         for part in parts:
             _check_text(part, split, f"text[{place}]" if is_batch else "text")
     return texts, is_batch
 
 
-def _is_pair(item: Any, split: bool) -> bool:
+def is_pair(item: Any, split: bool) -> bool:
+    """Whether one item of a batch is a text and its pair."""
     if not isinstance(item, (list, tuple)) or len(item) != 2:
         return False
     return all(isinstance(part, (list, tuple)) for part in item) if split else True

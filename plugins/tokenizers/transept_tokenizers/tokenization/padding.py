@@ -32,7 +32,6 @@ class RowPadding:
         padding_side: str | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
-        verbose: bool = True,
     ) -> BatchEncoding:
         """Fill encoded inputs: a mapping of lists (one text, or a batch) or a list of mappings, as a dataset gives them.
 

@@ -41,7 +41,7 @@ class PreTrainedTokenizerBase(SpecialTokens, RowPadding):
     """Texts to ids and back.
 
     A backend implements `_encode_batch`, `_decode`, `_add_tokens`, `_from_location`, `_save_vocabulary`, `get_vocab`,
-    `vocab_size`, `added_tokens_decoder`, `convert_tokens_to_ids`, `convert_ids_to_tokens` and `convert_tokens_to_string`.
+    `vocab_size`, `added_tokens_decoder`, `_token_to_id`, `_id_to_token` and `convert_tokens_to_string`.
 
     Args:
         name_or_path: where it came from; for people.
@@ -88,6 +88,8 @@ class PreTrainedTokenizerBase(SpecialTokens, RowPadding):
                     f"`{type(self).__name__}` takes no argument `{name}`.{did_you_mean(name, self.argument_names())}", name=name
                 )
         SpecialTokens.__init__(self, special_tokens, extra_special_tokens or additional_special_tokens)
+        if not isinstance(model_max_length, (int, float, type(None))) or isinstance(model_input_names, str):
+            raise TokenizerError("`model_max_length` must be a number of tokens, and `model_input_names` a list of names.")
         self.name_or_path = name_or_path
         self.model_max_length: int = NO_MAX_LENGTH if model_max_length is None else int(model_max_length)
         self.padding_side = check_side(padding_side or type(self).padding_side, "padding_side")
@@ -480,15 +482,12 @@ class PreTrainedTokenizerBase(SpecialTokens, RowPadding):
     def _saved_settings(self) -> dict[str, Any]:
         settings = {**self.other_settings, **{name: getattr(self, name) for name in _SETTINGS}}
         settings["tokenizer_class"] = type(self).__name__
-        settings.update({name: _saved_token(token) for name, token in self._special_tokens.items() if token is not None})
+        settings.update({"pad_token_type_id": self.pad_token_type_id} if self.pad_token_type_id else {})
+        # texts only: flags are the vocabulary file's affair, and a second copy of them could only disagree
+        settings.update(self.special_tokens_map)
         if self._extra_special_tokens:
-            settings["extra_special_tokens"] = [_saved_token(token) for token in self._extra_special_tokens]
+            settings["extra_special_tokens"] = self.extra_special_tokens
         return settings
-
-
-def _saved_token(token: AddedToken) -> str:
-    # flags are the vocabulary file's affair; a second copy of them could only disagree
-    return token.content
 
 
 def _templates(given: Any) -> str | dict[str, str] | None:
