@@ -23,7 +23,7 @@ from .files import open_location
 from .nn import losses, masks
 from .nn.embeddings import resize_embedding, resize_head
 from .nn.initialization import initialize
-from .rewrite import Rewrite, apply_live, make_rewrite, undo
+from .rewrite import Rewrite, apply_live, make_rewrite, ties_after, undo
 
 __all__ = ["PreTrainedModel"]
 
@@ -283,13 +283,20 @@ class PreTrainedModel(nn.Module):
             if isinstance(module, PreTrainedModel) and module._tied_weights_keys and module.config.tie_word_embeddings:
                 dot = f"{prefix}." if prefix else ""
                 ties.update({dot + target: dot + source for target, source in module._tied_weights_keys.items()})
-        return ties
+        return ties_after(ties, self.applied_rewrites)
 
     def tie_weights(self) -> None:
         """Make each tied parameter the same object as its source."""
         for target, source in self.tied_weights.items():
             owner, _, name = target.rpartition(".")
             setattr(self.get_submodule(owner), name, self.get_parameter(source))
+
+    def untie(self, target: str) -> None:
+        """Give a tied parameter data of its own; the configuration says so from now on, so that it is saved and loaded as it is."""
+        owner, _, name = target.rpartition(".")
+        tied = self.get_parameter(target)
+        setattr(self.get_submodule(owner), name, nn.Parameter(tied.detach().clone(), requires_grad=tied.requires_grad))
+        self.config.tie_word_embeddings = False
 
     # -- attention -----------------------------------------------------------------------------------------------------
 

@@ -156,3 +156,26 @@ def test_save_and_load_in_a_new_process(model, tmp_path) -> None:
 def test_autocast_gives_finite_losses(model) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.isfinite(model(IDS, labels=IDS).loss)
+
+
+def test_a_head_that_was_set_apart_is_saved_and_comes_back(peer_llama, tmp_path) -> None:
+    model = transept.AutoModelForCausalLM.from_pretrained(peer_llama(tie_word_embeddings=True))
+    model.untie("lm_head.weight")
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    model.save_pretrained(tmp_path)
+    again = transept.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert again.lm_head.weight is not again.model.embed_tokens.weight
+    assert torch.equal(logits(again), logits(model))
+
+
+def test_a_checkpoint_with_two_values_for_a_tie_keeps_both(peer_llama) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = peer_llama(tie_word_embeddings=True)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] * 3
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    model = transept.AutoModelForCausalLM.from_pretrained(folder)
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight * 3)
+    assert model.config.tie_word_embeddings is False

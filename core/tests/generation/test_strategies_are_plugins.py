@@ -125,3 +125,19 @@ def test_prepare_inputs_is_looked_up_on_the_model_at_each_step(model):
     model.prepare_inputs_for_generation = swapped
     model.generate(PROMPT, max_new_tokens=3)
     assert steps == [True, False, False]
+
+
+def test_a_library_may_put_a_cache_of_its_own_in_place_of_an_empty_one(model):
+    """Prefix tuning: keys and values that no token stands for come before the prompt."""
+    prefix = model.generate(torch.tensor([[30, 31, 32]]), max_new_tokens=1, return_dict_in_generate=True).past_key_values
+    plain = model.generate(torch.tensor([[30, 31, 32, 3, 17, 8, 25]]), max_new_tokens=5)
+    original = model.prepare_inputs_for_generation
+
+    def injecting(*args, **kwargs):
+        inputs = original(*args, **kwargs)
+        if inputs.get("past_key_values") is None:
+            inputs["past_key_values"] = prefix
+        return inputs
+
+    model.prepare_inputs_for_generation = injecting
+    assert torch.equal(model.generate(PROMPT, max_new_tokens=5), plain[:, 3:])

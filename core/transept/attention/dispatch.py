@@ -118,7 +118,7 @@ class Attention:
             )
         need = (
             mask.bits,
-            queries[1] != keys[1],
+            bool(queries[1] != keys[1]),
             queries[3],
             query.dtype,
             query.device.type,
@@ -129,7 +129,7 @@ class Attention:
             torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad),
         )
         if torch.compiler.is_dynamo_compiling():
-            kernel = _constant_kernel(self._implementation, *need)
+            kernel = getattr(_TRACED, _traced_kernel(self._implementation, *need))
         else:
             self._need = need
             kernel = self._kernels.get(need) or self._bind(need, mask)
@@ -167,10 +167,20 @@ class Attention:
         return f"Attention({self._implementation!r})"
 
 
+class _Traced:
+    """Kernels that compiled graphs call, as attributes: a tracer can follow those, and not a function that is handed to it."""
+
+
+_TRACED = _Traced()
+
+
 @torch.compiler.assume_constant_result
-def _constant_kernel(name: str, *need: Any) -> Kernel:
-    """While a graph is traced: negotiated on the spot, and part of the graph."""
-    return _negotiate(name, Need(*need))[1]
+def _traced_kernel(name: str, *need: Any) -> str:
+    """While a graph is traced: the attribute of `_TRACED` with the kernel, which is negotiated on the spot."""
+    record, kernel = _negotiate(name, Need(*need))
+    attribute = f"kernel_{record.key}"
+    setattr(_TRACED, attribute, kernel)
+    return attribute
 
 
 def _negotiate(name: str, need: Need) -> tuple[AttentionKernelSpec, Kernel]:

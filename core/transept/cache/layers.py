@@ -146,7 +146,10 @@ class DynamicLayer(CacheLayer):
         return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
     def _is_writable(self) -> bool:
-        return self._owned and self._keys is not None and (torch.is_inference_mode_enabled() or not self._keys.is_inference())
+        """It is owned, and not made in an inference mode that is over."""
+        if not self._owned or torch.compiler.is_compiling():
+            return self._owned
+        return self._keys is not None and (torch.is_inference_mode_enabled() or not self._keys.is_inference())
 
     def _storage(self, like: Tensor, room: int) -> Tensor:
         batch, heads, _, head_dim = like.shape

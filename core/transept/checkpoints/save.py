@@ -42,7 +42,12 @@ def save_model(
         )
     ties = model.tied_weights
     tensors = state_dict if state_dict is not None else dict(original_tensors(model))
-    written = {name: tensor for name, tensor in tensors.items() if name not in ties or ties[name] not in tensors}
+    # a declared tie is left out only where it is one: somebody may have set a head of its own
+    written = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name not in ties or ties[name] not in tensors or not _same(tensor, tensors[ties[name]])
+    }
     save_tensors(target, written, max_shard_size=max_shard_size, variant=variant, metadata={"format": "pt"})
     config = model.config.copy_with()
     config.architectures = [type(model).__name__]
@@ -51,3 +56,13 @@ def save_model(
     generation_config = getattr(model, "generation_config", None)
     if generation_config is not None:
         generation_config.save_pretrained(target)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two tensors are one: the same object, or the same memory seen in the same way.
+
+    A tensor that is only made when it is written (a reverted one) belongs to a rewrite that keeps ties.
+    """
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor) or one is other:
+        return True
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()

@@ -157,11 +157,13 @@ class GenerationSession:
         prepared = self.model.prepare_inputs_for_generation(
             ids,
             next_sequence_length=count if self.uses_cache else None,
-            past_key_values=self.cache,
+            past_key_values=self.cache if self._seen else None,  # prompt learning puts its own in place of none
             inputs_embeds=self._embeds,
             is_first_iteration=self.steps == 0,
             **inputs,
         )
+        if self.cache is not None and prepared.get("past_key_values") is None:
+            prepared["past_key_values"] = self.cache
         outputs = self.model(**prepared, **self._forward_options)
         if self.uses_cache:
             self._seen = end
