@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -116,13 +117,14 @@ class Attention:
                 f"The mask is for {mask.query_length} queries and {mask.key_length} keys, and there are {queries[2]} and {keys[2]}. "
                 "Make it from the cache as it is before this pass, for this layer."
             )
+        # while a graph is traced, numbers may be symbols: `index` and `not` make plain ones, which a kernel can be chosen by
         need = (
             mask.bits,
-            bool(queries[1] != keys[1]),
-            queries[3],
+            index(queries[1]) != index(keys[1]),
+            index(queries[3]),
             query.dtype,
             query.device.type,
-            dropout > 0.0,
+            not dropout <= 0.0,
             need_weights,
             softcap is not None,
             sinks is not None,

@@ -158,27 +158,29 @@ class MaskSpec:
         return length.to(device).view(-1, 1, 1, 1) if isinstance(length, Tensor) else length
 
     def _derive(self) -> None:
-        """What follows from the lengths alone, so that a layer's call has nothing to work out."""
+        """What follows from the lengths alone, so that a layer's call has nothing to work out.
+
+        While a graph is traced, lengths may be symbols: `any` and `all` make plain bools of what they compare to.
+        """
         causal, last = self.kind == "causal", self.query_offset + self.query_length
-        present = (self.sliding_window, self.chunk, self.keep, self.documents, self.bias)
         bits = 1 << MASK_KINDS.index(self.kind)
-        for place, part in enumerate(present, start=3):
+        for place, part in enumerate((self.sliding_window, self.chunk, self.keep, self.documents, self.bias), start=3):
             bits |= (part is not None) << place
         self.bits: int = bits
-        # while a model is exported, lengths may be symbols, and comparing one with a number would pin it
+        # comparing a symbol with a number would pin it: an exported model must serve every length
         symbolic = torch.compiler.is_exporting()
         reach = last if causal else max(last, self.key_length - self.query_offset)
         window, chunk = self.sliding_window, self.chunk
-        self._window_hides: bool = window is not None and (symbolic or reach > window)
-        self._chunk_hides: bool = chunk is not None and (symbolic or self.key_length > chunk)
-        self._order_hides: bool = self.kind != "bidirectional" and (self.query_length != 1 or last != self.key_length)
+        self._window_hides: bool = window is not None and any((symbolic, reach > window))
+        self._chunk_hides: bool = chunk is not None and any((symbolic, self.key_length > chunk))
+        self._order_hides: bool = self.kind != "bidirectional" and any((self.query_length != 1, last != self.key_length))
         limited = self._window_hides or self._chunk_hides
-        hidden = any(part is not None for part in present[2:])
-        self._may_be_empty: bool = self.keep is not None or self.bias is not None or (limited and last > self.key_length)
-        self.needs_mask: bool = self._order_hides or limited or hidden
+        tensors = any(part is not None for part in (self.keep, self.documents, self.bias))
+        self._may_be_empty: bool = self.keep is not None or self.bias is not None or all((limited, last > self.key_length))
+        self.needs_mask: bool = self._order_hides or limited or tensors
         """False: every query sees every key."""
-        self.is_square_causal: bool = (
-            causal and self.query_offset == 0 and self.query_length == self.key_length and not limited and not hidden
+        self.is_square_causal: bool = all(
+            (causal, not limited, not tensors, self.query_offset == 0, self.query_length == self.key_length)
         )
         """True: what torch calls `is_causal`, the lower triangle of a square, and nothing else."""
         self._memo: dict[Hashable, Any] = {}

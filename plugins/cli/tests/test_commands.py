@@ -102,7 +102,7 @@ def test_info_counts_without_reading_weights(folder: Path) -> None:
     facts = json.loads(transept("info", str(folder), "--json").stdout)
     assert facts["model_type"] == "llama"
     assert facts["format"] == "safetensors"
-    assert facts["stored_as"] == ["float32"]
+    assert facts["stored_as"] == ["F32"]
     assert facts["bytes_on_disk"] == facts["memory"]["float32"] == facts["parameters"] * 4
     assert "AutoModelForCausalLM" in facts["tasks"]
     plain = transept("info", str(folder))
