@@ -55,10 +55,10 @@ _ROOMS = {
     "generation": """AsyncTextIteratorStreamer BaseStreamer ClassifierFreeGuidanceLogitsProcessor
         EncoderNoRepeatNGramLogitsProcessor EncoderRepetitionPenaltyLogitsProcessor EosTokenCriteria EpsilonLogitsWarper
         EtaLogitsWarper ExponentialDecayLengthPenalty ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor
-        GenerationConfig GenerationMixin InfNanRemoveLogitsProcessor LogitNormalization LogitsProcessor LogitsProcessorList
-        MaxLengthCriteria MaxTimeCriteria MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor MinPLogitsWarper
-        NoBadWordsLogitsProcessor NoRepeatNGramLogitsProcessor PrefixConstrainedLogitsProcessor RepetitionPenaltyLogitsProcessor
-        SequenceBiasLogitsProcessor StoppingCriteria StoppingCriteriaList StopStringCriteria
+        GenerationConfig GenerationMixin GenerationSession InfNanRemoveLogitsProcessor LogitNormalization LogitsProcessor
+        LogitsProcessorList MaxLengthCriteria MaxTimeCriteria MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor
+        MinPLogitsWarper NoBadWordsLogitsProcessor NoRepeatNGramLogitsProcessor PrefixConstrainedLogitsProcessor
+        RepetitionPenaltyLogitsProcessor SequenceBiasLogitsProcessor StoppingCriteria StoppingCriteriaList StopStringCriteria
         SuppressTokensAtBeginLogitsProcessor SuppressTokensLogitsProcessor TemperatureLogitsWarper TextIteratorStreamer
         TextStreamer TopHLogitsWarper TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper
         UnbatchedClassifierFreeGuidanceLogitsProcessor""",

@@ -9,42 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from .errors import ConfigError
 
-__all__ = [
-    "AnyQuantization",
-    "Count",
-    "DTypeName",
-    "LabelNames",
-    "Probability",
-    "Size",
-    "Strings",
-    "TokenIds",
-    "config_error",
-    "dtype_name",
-    "is_dtype",
-]
-
 _LARGEST = 2**53
 
-_DTYPES = {"half": "float16", "float": "float32", "double": "float64"} | {
-    name: name
-    for name in (
-        *(
-            "float16",
-            "bfloat16",
-            "float32",
-            "float64",
-            "int8",
-            "int16",
-            "int32",
-            "int64",
-            "uint8",
-            "uint16",
-            "uint32",
-            "uint64",
-        ),
-        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2", "bool"),
-    )
-}
+_NAMES = """float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool
+    float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2"""
+_DTYPES = {"half": "float16", "float": "float32", "double": "float64"} | {name: name for name in _NAMES.split()}
 
 
 def is_dtype(value: object) -> bool:
@@ -69,9 +38,7 @@ def _listed(value: object) -> object:
 def _number_keys(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
-    return {
-        int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() else key: label for key, label in value.items()
-    }
+    return {int(k) if isinstance(k, str) and k.isascii() and k.isdecimal() else k: label for k, label in value.items()}
 
 
 def _mapping_or_object(value: object) -> object:
@@ -107,7 +74,5 @@ def config_error(error: ValidationError, where: str) -> ConfigError:
         words.setdefault(field, []).append(text + (f" at {place}" if place else ""))
         value = repr(one["input"])
         got.setdefault(field, f"{value if len(value) <= 80 else value[:77] + '...'} ({type(one['input']).__name__})")
-    sentences = [
-        f"`{field}` of {where}: {' or '.join(dict.fromkeys(texts))}, got {got[field]}." for field, texts in words.items()
-    ]
-    return ConfigError(" ".join(sentences), refused=tuple(words), field=next(iter(words)))
+    said = (f"`{field}` of {where}: {' or '.join(dict.fromkeys(texts))}, got {got[field]}." for field, texts in words.items())
+    return ConfigError(" ".join(said), refused=tuple(words), field=next(iter(words)))

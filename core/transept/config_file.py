@@ -16,14 +16,13 @@ from .files import read_json
 if TYPE_CHECKING:
     from .files import Location
 
-__all__ = ["FILE_NAME", "RECORD_NAME", "dump", "made_by", "plain", "read_config", "read_file", "to_json"]
-
 FILE_NAME = "config.json"
 RECORD_NAME = "transept"
 """Key under which `save_pretrained` writes which plugins made the model; it is no part of the configuration."""
 
 _DEEPEST = 64
 _SPECIAL_FLOATS = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
+_FLOAT_NAMES = {str(value): name for name, value in _SPECIAL_FLOATS.items()}
 
 
 def read_config(location: Location) -> dict[str, Any]:
@@ -104,11 +103,7 @@ def dump(value: Any, default: Callable[[Any], Any] | None = None) -> str:
 
 def _tag_floats(value: Any) -> Any:
     if isinstance(value, float):
-        return (
-            value
-            if abs(value) < float("inf")
-            else {"__float__": next(n for n, v in _SPECIAL_FLOATS.items() if str(v) == str(value))}
-        )
+        return {"__float__": _FLOAT_NAMES[str(value)]} if str(value) in _FLOAT_NAMES else value
     if isinstance(value, dict):
         return {key: _tag_floats(one) for key, one in value.items()}
     return [_tag_floats(one) for one in value] if isinstance(value, list) else value

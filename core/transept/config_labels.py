@@ -7,14 +7,12 @@ from typing import TypeAlias
 
 from .errors import ConfigError
 
-__all__ = ["follow_labels", "settle_labels"]
-
 Names: TypeAlias = dict[int, str]
 Ids: TypeAlias = dict[str, int | str]
 
 
-def settle_labels(names: Names | None, ids: Ids | None, count: object, *, loaded: bool, where: str) -> tuple[Names, Ids]:
-    """`id2label` and `label2id`, from what is given of them and of `num_labels`; two labels where nothing is said.
+def settle_labels(names: Names | None, ids: Ids | None, count: object, *, loaded: bool, where: str) -> dict[str, Names | Ids]:
+    """Both fields, from what is given of them and of `num_labels`; two labels where nothing is said.
 
     `loaded` values come from a file: where those contradict each other, `id2label` counts, and each is kept as it stands.
 
@@ -29,16 +27,16 @@ def settle_labels(names: Names | None, ids: Ids | None, count: object, *, loaded
         raise ConfigError(f"`id2label`, `label2id` and `num_labels` of {where} contradict each other: give `id2label` alone.")
     if names is None:
         names = {i: f"LABEL_{i}" for i in range(count if isinstance(count, int) else 2)}
-    return names, ids if ids is not None else {label: i for i, label in names.items()}
+    following: Ids = {label: i for i, label in names.items()}
+    return {"id2label": names, "label2id": following if ids is None else ids}
 
 
-def follow_labels(names: Names | None, ids: Ids | None, changed: str) -> tuple[Names | None, Ids | None]:
-    """Both maps after one of them was changed: the other follows, unless they agree, or several labels share a number."""
+def follow_labels(names: Names | None, ids: Ids | None, changed: str) -> dict[str, Names | Ids]:
+    """Both fields after one of them was changed: the other follows, unless they agree, or several labels share a number."""
     if names is not None and ids is not None and (_agree(names, ids) or (changed == "label2id" and not _one_to_one(ids))):
-        return names, ids
-    if changed == "id2label":
-        return settle_labels(names, None, None, loaded=True, where="")
-    return settle_labels(None, ids, None, loaded=True, where="")
+        return {"id2label": names, "label2id": ids}
+    names, ids = (names, None) if changed == "id2label" else (None, ids)
+    return settle_labels(names, ids, None, loaded=True, where="")
 
 
 def _one_to_one(ids: Mapping[str, int | str]) -> bool:

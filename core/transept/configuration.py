@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -112,22 +112,23 @@ class PretrainedConfig(BaseModel):
             setattr(cls, alias, _other_name(field))
         cls._has_rope = "rope_parameters" in cls.model_fields
         if cls._has_rope:
-            cls.rope_theta = property(_get_rope("rope_theta"), _set_rope_key("rope_theta"))  # type: ignore[attr-defined]
-            cls.rope_scaling = _other_name("rope_parameters")  # type: ignore[attr-defined]
+            setattr(cls, "rope_theta", _rope_key("rope_theta"))  # noqa: B010
+            setattr(cls, "rope_scaling", _other_name("rope_parameters"))  # noqa: B010
             if "partial_rotary_factor" not in cls.model_fields:
-                partial = property(_get_rope("partial_rotary_factor", 1.0), _set_rope_key("partial_rotary_factor"))
-                cls.partial_rotary_factor = partial  # type: ignore[attr-defined]
+                setattr(cls, "partial_rotary_factor", _rope_key("partial_rotary_factor", 1.0))  # noqa: B010
 
     def __init__(self, /, **values: Any) -> None:
-        named = type(self)._field_names(values, f"`{type(self).__name__}`")
+        where = f"`{type(self).__name__}`"
+        named = type(self)._field_names(values, where)
         self._refuse_unknown(name for name in named if not self._takes(name))
-        self._fill(named, loaded=False)
+        self._fill(named, where, loaded=False, labels_loaded=False)
 
-    def _fill(self, values: dict[str, Any], *, loaded: bool, where: str = "", then: Mapping[str, Any] | None = None) -> None:
+    def _fill(
+        self, values: dict[str, Any], where: str, *, loaded: bool, labels_loaded: bool, then: Mapping[str, Any] | None = None
+    ) -> None:
         """Set every field. `loaded` values come from a file (`where`), and may have keys that the class does not know;
         `then` holds rotary parameters that come after the file's."""
         cls = type(self)
-        where = where or f"`{cls.__name__}`"
         model_type, count = values.pop("model_type", None), values.pop("num_labels", None)
         if cls.model_type and model_type not in (None, "", cls.model_type):
             raise ConfigError(
@@ -146,7 +147,7 @@ class PretrainedConfig(BaseModel):
         if model_type and not cls.model_type:
             object.__setattr__(self, "model_type", str(model_type))
         given = set(self.model_fields_set)
-        self._fill_labels(self.id2label, self.label2id, count, loaded=loaded, where=where)
+        self.__dict__.update(settle_labels(self.id2label, self.label2id, count, loaded=labels_loaded, where=where))
         if cls._has_rope:
             self._fill_rope(rope or self.__dict__["rope_parameters"] or {}, where, types=None if loaded else self.rope_types)
             for name, value in (then or {}).items():
@@ -176,10 +177,6 @@ class PretrainedConfig(BaseModel):
                 check_factors(rope, head_dim, where)
         for _, inner in self._inner_configs():
             inner.validate_config()
-
-    def _fill_labels(self, names: Any, ids: Any, count: object, *, loaded: bool, where: str) -> None:
-        names, ids = settle_labels(names, ids, count, loaded=loaded, where=where)
-        self.__dict__.update(id2label=names, label2id=ids)
 
     def _fill_rope(self, given: Mapping[str, Any], where: str, types: Collection[str] | None) -> None:
         current = self.__dict__.get("rope_parameters")
@@ -233,7 +230,7 @@ class PretrainedConfig(BaseModel):
         self.__dict__[name] = stand_in.__dict__[name]
         self.__pydantic_fields_set__.add(name)
         if name in ("id2label", "label2id"):
-            self.__dict__.update(zip(("id2label", "label2id"), follow_labels(self.id2label, self.label2id, name), strict=True))
+            self.__dict__.update(follow_labels(self.id2label, self.label2id, name))
         elif name == "attn_implementation" and not isinstance(value, Mapping):
             for _, inner in self._inner_configs():
                 inner.attn_implementation = value
@@ -271,7 +268,7 @@ class PretrainedConfig(BaseModel):
     @num_labels.setter
     def num_labels(self, count: int) -> None:
         if isinstance(count, bool) or count != self.num_labels:
-            self._fill_labels(None, None, count, loaded=False, where=f"`{type(self).__name__}`")
+            self.__dict__.update(settle_labels(None, None, count, loaded=False, where=f"`{type(self).__name__}`"))
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
         """The configuration of the text model: an inner one of a composite configuration, else this one."""
@@ -296,10 +293,9 @@ class PretrainedConfig(BaseModel):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value under that name, or `default` where there is none."""
-        name = type(self)._aliases.get(name, name)
         if name in self._extra:
             return self._extra[name]
-        return getattr(self, name, default) if self._takes(name) else default
+        return getattr(self, name, default) if self._takes(type(self)._aliases.get(name, name)) else default
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)
@@ -317,16 +313,11 @@ class PretrainedConfig(BaseModel):
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Assign each of the values; when one is refused, none is changed."""
-        before = (dict(self.__dict__), dict(self._extra), set(self.model_fields_set))
-        try:
-            for name, value in values.items():
-                setattr(self, name, value)
-        except BaseException:
-            fields, extra, given = before
-            object.__setattr__(self, "__dict__", fields)
-            object.__setattr__(self, "__pydantic_extra__", extra)
-            object.__setattr__(self, "__pydantic_fields_set__", given)
-            raise
+        changed = super().__copy__()
+        for name, value in values.items():
+            setattr(changed, name, value)
+        for part in ("__dict__", "__pydantic_extra__", "__pydantic_fields_set__"):
+            object.__setattr__(self, part, getattr(changed, part))
 
     def copy_with(self, **changes: Any) -> Self:
         """A deep copy with some fields changed, checked as a whole.
@@ -420,9 +411,7 @@ class PretrainedConfig(BaseModel):
     ) -> tuple[Self, dict[str, Any]]: ...
     @overload
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: Any, *, return_unused_kwargs: Literal[False] = False, **overrides: Any
-    ) -> Self: ...
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **overrides: Any) -> Self: ...
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *, return_unused_kwargs: bool = False, **overrides: Any
@@ -447,12 +436,9 @@ class PretrainedConfig(BaseModel):
             inner = [v for v in values.values() if isinstance(v, Mapping) and v.get("model_type") == cls.model_type]
             values = dict(inner[0]) if inner else values
         overrides.setdefault("name_or_path", name)
-        config, unused = cls._from_file(values, overrides, f"the config of `{name}`")
+        config, unused = cls._from_file(values, overrides, f"the config of `{name}`", refuse=not return_unused_kwargs)
         registry.notify("config_created", config=config)
-        if return_unused_kwargs:
-            return config, unused
-        config._refuse_unknown(unused)
-        return config
+        return (config, unused) if return_unused_kwargs else config
 
     @overload
     @classmethod
@@ -461,19 +447,14 @@ class PretrainedConfig(BaseModel):
     ) -> tuple[Self, dict[str, Any]]: ...
     @overload
     @classmethod
-    def from_dict(
-        cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: Literal[False] = False, **overrides: Any
-    ) -> Self: ...
+    def from_dict(cls, config_dict: Mapping[str, Any], **overrides: Any) -> Self: ...
     @classmethod
     def from_dict(
         cls, config_dict: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
     ) -> Self | tuple[Self, dict[str, Any]]:
         """From the values of a file: keys that the class does not know are kept. Keywords replace values."""
-        config, unused = cls._from_file(config_dict, overrides, f"`{cls.__name__}`")
-        if return_unused_kwargs:
-            return config, unused
-        config._refuse_unknown(unused)
-        return config
+        config, unused = cls._from_file(config_dict, overrides, f"`{cls.__name__}`", refuse=not return_unused_kwargs)
+        return (config, unused) if return_unused_kwargs else config
 
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike[str]) -> Self:
@@ -500,20 +481,26 @@ class PretrainedConfig(BaseModel):
         return read_config(open_location(name, **options)), kwargs
 
     @classmethod
-    def _from_file(cls, values: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> tuple[Self, dict[str, Any]]:
-        made = cls.__new__(cls)
+    def _from_file(
+        cls, values: Mapping[str, Any], overrides: Mapping[str, Any], where: str, *, refuse: bool = True
+    ) -> tuple[Self, dict[str, Any]]:
+        """The configuration, and the overrides that are no fields, where those are not refused."""
         public = {name: value for name, value in values.items() if not name.startswith("_") and name not in cls._in_memory}
         record = public.pop(RECORD_NAME, None) if isinstance(public.get(RECORD_NAME), Mapping) else None
         found = cls._field_names(copy.deepcopy(public), where)
         given = cls._field_names(overrides, "the keywords")
         unused = {name: given.pop(name) for name in list(given) if not (cls._takes(name) or name in found)}
+        cls._refuse_unknown(unused if refuse else ())
         rope = {name: given.pop(name) for name in ROPE_NAMES if name in given} if cls._has_rope else {}
-        if "num_labels" in given and "id2label" not in given and len(found.get("id2label") or ()) != given["num_labels"]:
-            found = {name: value for name, value in found.items() if name not in ("id2label", "label2id")}
+        labels = {name: given[name] for name in ("num_labels", "id2label", "label2id") if given.get(name) is not None}
+        replaced = bool(labels) and labels != {"num_labels": len(found.get("id2label") or ())}
+        if replaced:  # the file's, all three of them
+            found = {name: value for name, value in found.items() if name not in ("num_labels", "id2label", "label2id")}
         for name, kind in cls.sub_configs.items():
             if isinstance(given.get(name), Mapping) and isinstance(found.get(name), Mapping):
                 given[name] = kind.from_dict(found[name], **given[name])
-        made._fill({**found, **given}, loaded=True, where=where, then=rope)
+        made = cls.__new__(cls)
+        made._fill({**found, **given}, where, loaded=True, labels_loaded=not replaced, then=rope)
         if record is not None:
             object.__setattr__(made, "_made_with", record)
         return made, unused
@@ -565,21 +552,17 @@ for _name, _field in PretrainedConfig._aliases.items():
         setattr(PretrainedConfig, _name, _other_name("dtype" if _field == "dtype_name" else _field))
 
 
-def _get_rope(key: str, default: Any = None) -> Callable[[PretrainedConfig], Any]:
+def _rope_key(key: str, default: Any = None) -> property:
     def read(self: Any) -> Any:
         rope = self.rope_parameters or {}
         if is_nested(rope):
             raise AttributeError(f"`{key}` differs by layer type: read `rope_parameters[layer_type]['{key}']`.")
         return rope.get(key, default)
 
-    return read
-
-
-def _set_rope_key(key: str) -> Callable[[PretrainedConfig, Any], None]:
     def write(self: Any, value: Any) -> None:
         rope = self.rope_parameters or {}
         if is_nested(rope):
             raise ConfigError(f"`{key}` differs by layer type: assign `rope_parameters` whole.", field=key)
         self.rope_parameters = {**rope, key: value}
 
-    return write
+    return property(read, write)

@@ -173,6 +173,9 @@ def _flatten_with_keys(output: ModelOutput) -> tuple[list[tuple[Any, Any]], list
 
 Tensors: TypeAlias = tuple[Tensor, ...]
 
+# One output inherits from another where it has the same fields and more; names that start with an underscore hold those
+# that several kinds of model share.
+
 
 @dataclass
 class BaseModelOutput(ModelOutput):
@@ -181,6 +184,13 @@ class BaseModelOutput(ModelOutput):
     last_hidden_state: Tensor | None = None
     hidden_states: Tensors | None = None
     attentions: Tensors | None = None
+
+
+@dataclass
+class BaseModelOutputWithCrossAttentions(BaseModelOutput):
+    """Of a decoder that looks at an encoder, without cache."""
+
+    cross_attentions: Tensors | None = None
 
 
 @dataclass
@@ -194,12 +204,9 @@ class BaseModelOutputWithPast(ModelOutput):
 
 
 @dataclass
-class BaseModelOutputWithCrossAttentions(ModelOutput):
-    """Of a decoder that looks at an encoder, without cache."""
+class BaseModelOutputWithPastAndCrossAttentions(BaseModelOutputWithPast):
+    """Of a decoder that may look at an encoder."""
 
-    last_hidden_state: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
     cross_attentions: Tensors | None = None
 
 
@@ -226,17 +233,6 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
 
 @dataclass
-class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
-    """Of a decoder that may look at an encoder."""
-
-    last_hidden_state: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
-    cross_attentions: Tensors | None = None
-
-
-@dataclass
 class Seq2SeqModelOutput(ModelOutput):
     """Of an encoder and a decoder."""
 
@@ -251,86 +247,46 @@ class Seq2SeqModelOutput(ModelOutput):
 
 
 @dataclass
-class CausalLMOutput(ModelOutput):
+class _Scores(ModelOutput):
+    """Of a head over one stack of layers."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+class CausalLMOutput(_Scores):
     """Of a causal language model without cache."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
 
-
-@dataclass
-class CausalLMOutputWithPast(ModelOutput):
-    """Of a causal language model."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
-
-
-@dataclass
-class CausalLMOutputWithCrossAttentions(ModelOutput):
-    """Of a causal language model that may look at an encoder."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Any = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
-    cross_attentions: Tensors | None = None
-
-
-@dataclass
-class MaskedLMOutput(ModelOutput):
+class MaskedLMOutput(_Scores):
     """Of a masked language model."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
 
-
-@dataclass
-class Seq2SeqLMOutput(ModelOutput):
-    """Of a language model with encoder and decoder."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Any = None
-    decoder_hidden_states: Tensors | None = None
-    decoder_attentions: Tensors | None = None
-    cross_attentions: Tensors | None = None
-    encoder_last_hidden_state: Tensor | None = None
-    encoder_hidden_states: Tensors | None = None
-    encoder_attentions: Tensors | None = None
-
-
-@dataclass
-class NextSentencePredictorOutput(ModelOutput):
+class NextSentencePredictorOutput(_Scores):
     """Of a model that says whether one text follows another."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
 
-
-@dataclass
-class SequenceClassifierOutput(ModelOutput):
+class SequenceClassifierOutput(_Scores):
     """Of a classifier (or regressor) of texts."""
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
+
+class MultipleChoiceModelOutput(_Scores):
+    """Of a model that picks one of several continuations."""
+
+
+class TokenClassifierOutput(_Scores):
+    """Of a classifier of tokens."""
+
+
+class ImageClassifierOutput(_Scores):
+    """Of a classifier of images."""
 
 
 @dataclass
-class SequenceClassifierOutputWithPast(ModelOutput):
-    """Of a classifier of texts over a decoder."""
+class _ScoresWithPast(ModelOutput):
+    """Of a head over a decoder."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -339,9 +295,24 @@ class SequenceClassifierOutputWithPast(ModelOutput):
     attentions: Tensors | None = None
 
 
+class CausalLMOutputWithPast(_ScoresWithPast):
+    """Of a causal language model."""
+
+
+class SequenceClassifierOutputWithPast(_ScoresWithPast):
+    """Of a classifier of texts over a decoder."""
+
+
 @dataclass
-class Seq2SeqSequenceClassifierOutput(ModelOutput):
-    """Of a classifier of texts over encoder and decoder."""
+class CausalLMOutputWithCrossAttentions(_ScoresWithPast):
+    """Of a causal language model that may look at an encoder."""
+
+    cross_attentions: Tensors | None = None
+
+
+@dataclass
+class _Seq2SeqScores(ModelOutput):
+    """Of a head over an encoder and a decoder."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -354,24 +325,12 @@ class Seq2SeqSequenceClassifierOutput(ModelOutput):
     encoder_attentions: Tensors | None = None
 
 
-@dataclass
-class MultipleChoiceModelOutput(ModelOutput):
-    """Of a model that picks one of several continuations."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
+class Seq2SeqLMOutput(_Seq2SeqScores):
+    """Of a language model with encoder and decoder."""
 
 
-@dataclass
-class TokenClassifierOutput(ModelOutput):
-    """Of a classifier of tokens."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
+class Seq2SeqSequenceClassifierOutput(_Seq2SeqScores):
+    """Of a classifier of texts over encoder and decoder."""
 
 
 @dataclass
@@ -399,16 +358,6 @@ class Seq2SeqQuestionAnsweringModelOutput(ModelOutput):
     encoder_last_hidden_state: Tensor | None = None
     encoder_hidden_states: Tensors | None = None
     encoder_attentions: Tensors | None = None
-
-
-@dataclass
-class ImageClassifierOutput(ModelOutput):
-    """Of a classifier of images."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: Tensors | None = None
-    attentions: Tensors | None = None
 
 
 @dataclass

@@ -9,22 +9,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .errors import ConfigError, did_you_mean, shorten
-
-__all__ = [
-    "ROPE_NAMES",
-    "ROPE_TYPES",
-    "RopeType",
-    "check_factors",
-    "check_rope",
-    "each_rope",
-    "is_nested",
-    "normalize_rope",
-    "rope_given",
-    "warn_of_unread",
-]
 
 ROPE_NAMES = ("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor")
 """The names, new and old, under which a config states rotary parameters."""
@@ -56,34 +43,28 @@ _PRETRAINED_LENGTH = "original_max_position_embeddings"
 _LARGEST = 1e300
 
 
-def _number(value: object, least: float = 0.0, most: float = _LARGEST, *, open_below: bool = False) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return (value > least if open_below else value >= least) and value <= most
+def _number(value: object, most: float = _LARGEST) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def _positive(value: object) -> bool:
-    return _number(value, open_below=True)
+    return _number(value) and value != 0
 
 
 def _positives(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) > 0 and all(_positive(item) for item in value)
 
 
-_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+_Check: TypeAlias = tuple[Callable[[object], bool], str]
+_ABOVE_0: _Check = (_positive, "a number above 0")
+_FROM_0: _Check = (_number, "a number, 0 or more")
+_LIST: _Check = (_positives, "a list of numbers above 0")
+
+_CHECKS: dict[str, _Check] = {
     "rope_type": (lambda value: isinstance(value, str), "a string"),
-    "rope_theta": (_positive, "a number above 0"),
-    "factor": (_positive, "a number above 0"),
-    _PRETRAINED_LENGTH: (_positive, "a number above 0"),
-    "low_freq_factor": (_positive, "a number above 0"),
-    "high_freq_factor": (_positive, "a number above 0"),
-    "short_factor": (_positives, "a list of numbers above 0"),
-    "long_factor": (_positives, "a list of numbers above 0"),
-    "attention_factor": (_number, "a number, 0 or more"),
-    "beta_fast": (_number, "a number, 0 or more"),
-    "beta_slow": (_number, "a number, 0 or more"),
-    "mscale": (_number, "a number, 0 or more"),
-    "mscale_all_dim": (_number, "a number, 0 or more"),
+    **dict.fromkeys(("rope_theta", "factor", _PRETRAINED_LENGTH, "low_freq_factor", "high_freq_factor"), _ABOVE_0),
+    **dict.fromkeys(("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"), _FROM_0),
+    **dict.fromkeys(("short_factor", "long_factor"), _LIST),
     "partial_rotary_factor": (lambda value: _number(value, most=1.0), "a number from 0 to 1"),
     "truncate": (lambda value: isinstance(value, bool), "true or false"),
 }
@@ -97,24 +78,17 @@ def rope_given(values: dict[str, Any], where: str) -> dict[str, Any]:
 
     `rope_scaling` comes before `rope_parameters`, and what stands in the dict before what stands beside it, as in the peer.
     """
-    found = {name: values.pop(name) for name in ROPE_NAMES if name in values}
-    dicts = []
+    found = {name: values.pop(name, None) for name in ROPE_NAMES}
     for name in ("rope_scaling", "rope_parameters"):
-        stated = found.get(name)
-        if stated is not None and not isinstance(stated, Mapping):
-            raise ConfigError(f"`{name}` of {where} must be a dict, got {stated!r}.", field=name)
-        dicts.append(dict(stated or {}))
-    given = dicts[0] or dicts[1]
-    beside = {
-        **dicts[1],
-        **{name: found[name] for name in ("rope_theta", "partial_rotary_factor") if found.get(name) is not None},
-    }
+        if found[name] is not None and not isinstance(found[name], Mapping):
+            raise ConfigError(f"`{name}` of {where} must be a dict, got {found[name]!r}.", field=name)
+    given = dict(found["rope_scaling"] or found["rope_parameters"] or {})
     for name in ("rope_theta", "partial_rotary_factor"):
-        if beside.get(name) is not None and given.get(name) is None:
-            if is_nested(given):
-                given = {key: one if one is None else {name: beside[name], **one} for key, one in given.items()}
-            else:
-                given[name] = beside[name]
+        beside = found[name] if found[name] is not None else (found["rope_parameters"] or {}).get(name)
+        if beside is not None and is_nested(given):
+            given = {key: one if one is None else {name: beside, **one} for key, one in given.items()}
+        elif beside is not None and given.get(name) is None:
+            given[name] = beside
     return given
 
 
@@ -175,18 +149,15 @@ def check_rope(rope: Mapping[str, Any] | None, where: str, *, types: Collection[
                 raise ConfigError(f"`{place}['{key}']` of {where} must be {words}, got {one[key]!r}.", field=key)
         kind = one.get("rope_type")
         if types is not None and kind not in types:
-            hint = did_you_mean(str(kind), types)
-            raise ConfigError(
-                f"`{place}['rope_type']` of {where} is {kind!r}; known are {shorten(types, 12)}.{hint}", field="rope_type"
-            )
+            known_types = f"known are {shorten(types, 12)}.{did_you_mean(str(kind), types)}"
+            raise ConfigError(f"`{place}['rope_type']` of {where} is {kind!r}; {known_types}", field="rope_type")
         known = ROPE_TYPES.get(str(kind))
         if known is None:
             continue
         missing = [key for key in known.needs if one.get(key) is None and not (key in one and (kind, key) in _MAY_BE_NULL)]
         if missing:
-            raise ConfigError(
-                f"`{place}` of {where} has `rope_type` `{kind}`, which needs {shorten(missing)}.", missing=missing
-            )
+            needs = f"`{place}` of {where} has `rope_type` `{kind}`, which needs {shorten(missing)}."
+            raise ConfigError(needs, missing=missing)
         if kind == "llama3" and one["high_freq_factor"] <= one["low_freq_factor"]:
             raise ConfigError(f"`{place}` of {where}: `high_freq_factor` must be above `low_freq_factor`.")
 

@@ -169,3 +169,17 @@ def test_unknown_and_contradictory_arguments_are_refused(pair, ids):
         model()
     with pytest.raises(ValueError, match="ids from 1 to 97, and the vocabulary is 0 to 96"):
         model(torch.tensor([[1, 97]]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rope", ["default", "dynamic", "longrope"])
+def test_nothing_is_read_back_from_a_device(pair, ids, rope):
+    model = pair("LlamaForCausalLM", rope_parameters={"rope_theta": 10000.0, **ROPES[rope]}).ours.to("meta")
+    tokens = ids().to("meta")
+    # on meta tensors, looking at any value raises
+    first = model(tokens, attention_mask=torch.ones_like(tokens))
+    step = model(tokens[:, :1], attention_mask=tokens.new_ones(2, 12), past_key_values=first.past_key_values)
+    packed = model(tokens, position_ids=tokens, use_cache=False)
+    assert first.logits.shape == packed.logits.shape == (2, 11, 97)
+    assert step.logits.shape == (2, 1, 97)
+    assert step.logits.is_meta

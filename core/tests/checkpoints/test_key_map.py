@@ -30,8 +30,8 @@ LLAMA = KeyMap(
     [
         Rename("token_embd.weight", "model.embed_tokens.weight"),
         Rename("output.weight", "lm_head.weight"),
-        Permute("blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight", *halves_from_pairs(4), "rope"),
-        Permute("blk.{}.attn_k.weight", "model.layers.{}.self_attn.k_proj.weight", *halves_from_pairs(2), "rope"),
+        Permute("blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight", *halves_from_pairs(4)),
+        Permute("blk.{}.attn_k.weight", "model.layers.{}.self_attn.k_proj.weight", *halves_from_pairs(2)),
         Rename("blk.{}.attn_v.{}", "model.layers.{}.self_attn.v_proj.{}"),
         Split("blk.{}.ffn.weight", ("model.layers.{}.mlp.gate_proj.weight", "model.layers.{}.mlp.up_proj.weight"), 0, (3, 5)),
         Stack(tuple(f"blk.{{}}.expert.{e}.weight" for e in range(3)), "model.layers.{}.experts.weight"),

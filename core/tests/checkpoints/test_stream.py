@@ -141,6 +141,23 @@ def test_ties_become_one_parameter_whichever_name_is_stored(task_class, on_meta,
     assert report.tied == {"lm_head.weight": "model.embed_tokens.weight"}
 
 
+def test_ties_declared_against_the_order_of_the_modules_and_beside_undeclared_ones(task_class, on_meta, stored):
+    class Three(task_class):
+        def __init__(self):
+            super().__init__(tied=True)
+            self.again = nn.Embedding(16, 8)
+            self.again.weight = self.lm_head.weight
+            self.tied_weights = {"model.embed_tokens.weight": "lm_head.weight"}
+
+    weight = torch.randn(16, 8)
+    state = {**task_class(tied=True).state_dict(), "lm_head.weight": weight}
+    del state["model.embed_tokens.weight"]
+    model = on_meta(Three)
+    load_checkpoint(model, stored(state))
+    assert model.lm_head.weight is model.model.embed_tokens.weight is model.again.weight
+    assert torch.equal(model.lm_head.weight, weight)
+
+
 def test_a_checkpoint_with_two_different_tensors_unties_or_is_refused(task_class, on_meta, stored):
     state = task_class(tied=False).state_dict()
     model = on_meta(task_class, tied=True)

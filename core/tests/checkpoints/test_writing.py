@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -102,6 +104,19 @@ def test_functions_are_called_one_at_a_time(tmp_path):
     found = load_file(save_tensors(tmp_path, {f"x{i}": make(i) for i in range(3)}))
     assert found["x2"].tolist() == [2.0] * 4
     assert alive == [0, 1, 2, 0, 1, 2]
+
+
+def test_what_a_function_made_is_gone_before_the_next_is_made(tmp_path):
+    made = []
+
+    def make():
+        assert all(reference() is None for reference in made)
+        memory = np.ones(4)
+        made.append(weakref.ref(memory))
+        return torch.from_numpy(memory)
+
+    save_tensors(tmp_path, {f"x{i}": make for i in range(3)})
+    assert len(made) == 6
 
 
 def test_shards_and_an_index_as_the_peer_writes_them(tmp_path):
@@ -273,6 +288,17 @@ def test_other_peoples_files_stay(tmp_path):
         "notes.txt",
         "other-00001-of-00002.safetensors",
     ]
+
+
+def test_an_index_that_names_other_files_takes_none_of_them_along(tmp_path):
+    others = ["tokenizer.json", "model-vision-00001-of-00001.safetensors"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "tokenizer.json", "b": "../x.safetensors"}}')
+    (tmp_path.parent / "x.safetensors").write_text("mine")
+    save_tensors(tmp_path, checkpoint(1.0))
+    assert visible(tmp_path) == sorted(["model.safetensors", *others])
+    assert (tmp_path.parent / "x.safetensors").exists()
 
 
 def test_what_a_killed_process_left_is_swept_later(tmp_path):

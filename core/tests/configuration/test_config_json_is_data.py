@@ -221,6 +221,8 @@ def test_observers_hear_of_it(tiny, folder):
     with registry.register(module, "observer"):
         config = tiny.from_pretrained(folder({"model_type": "tiny"}))
         tiny()
+        with pytest.raises(UnknownArgumentError):
+            tiny.from_pretrained(folder({"model_type": "tiny"}), hiden_size=3)
     assert heard == [config]
 
 

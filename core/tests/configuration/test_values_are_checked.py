@@ -185,6 +185,8 @@ def test_reading_what_is_not_there(tiny):
     assert config.get("nothing") is None
     assert config.get("nothing", 3) == 3
     assert config.get("hidden_size") == 64
+    config.dtype = "float16"
+    assert config.get("dtype") is config.get("torch_dtype") is config.dtype
     assert not config.has_field("nothing")
     assert config.has_field("torch_dtype")
     assert config.has_field("rope_theta")
@@ -348,7 +350,14 @@ class TestLabels:
         values = {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
         assert tiny.from_dict(values, num_labels=3).id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
         assert tiny.from_dict(values, num_labels=2).id2label == {0: "a", 1: "b"}
-        assert tiny.from_dict(values, id2label={0: "z"}).num_labels == 1
+        made = tiny.from_dict(values, id2label={0: "z"})
+        assert (made.num_labels, made.label2id) == (1, {"z": 0})
+        assert tiny.from_dict(values, label2id={"x": 0, "y": 1, "z": 2}).id2label == {0: "x", 1: "y", 2: "z"}
+
+    def test_contradictions_of_keywords_are_refused_like_those_of_the_constructor(self, tiny):
+        for overrides in ({"num_labels": 3, "id2label": {0: "a"}}, {"id2label": {0: "a"}, "label2id": {"b": 0}}):
+            with pytest.raises(ConfigError, match="id2label"):
+                tiny.from_dict({"hidden_size": 32}, **overrides)
 
     def test_one_label_is_no_classification(self, tiny):
         with pytest.raises(ConfigError, match="problem_type"):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from transept.errors import DuplicatePluginError, PluginBlockedError, PluginError, PluginNotFoundError
@@ -36,6 +38,22 @@ def test_prefer_stands_above_the_environment_and_can_be_taken_back(rivals, regis
     assert registry.dist_of("models", "kite")[0] == "rival-one"
     registry.prefer("models", "kite", None)
     assert registry.dist_of("models", "kite")[0] == "rival-two"
+
+
+def test_a_listing_follows_what_is_preferred_now(rivals, registry, monkeypatch):
+    (rivals.root / "rival_two.py").write_text("raise OSError('sick')")
+    os.utime(rivals.root, (1_000_000, 1_000_000))  # or the index is read anew, and what was broken tried again
+    with pytest.warns(RuntimeWarning, match="`rival-one`"):
+        assert "kite" not in [record.key for record in registry.records("models")]
+    registry.prefer("models", "kite", "rival-one")
+    assert "kite" in [record.key for record in registry.records("models")]
+    registry.prefer("models", "kite", "rival-two")
+    with pytest.warns(RuntimeWarning, match="sick"):
+        assert "kite" not in [record.key for record in registry.records("models")]
+    monkeypatch.setenv("TRANSEPT_PREFER", "models:kite=rival-one")
+    assert "kite" not in [record.key for record in registry.records("models")]
+    registry.prefer("models", "kite", None)
+    assert "kite" in [record.key for record in registry.records("models")]
 
 
 def test_preferring_a_dist_that_does_not_offer_the_key_is_an_error(rivals, registry, monkeypatch):

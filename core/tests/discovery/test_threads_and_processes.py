@@ -1,6 +1,11 @@
 import concurrent.futures
 import sys
 import threading
+import time
+from importlib.machinery import SourceFileLoader
+from importlib.util import spec_from_file_location
+
+from transept.discovery import load_object
 
 
 def test_many_threads_resolve_at_once(site, registry):
@@ -113,13 +118,49 @@ def test_a_child_forked_while_a_thread_reads_the_index_is_not_locked_up(site):
     assert done.returncode == 0, done.stderr
 
 
-def test_every_module_imports_alone_and_from_eight_threads(site):
+def test_two_threads_that_load_one_plugin_get_the_same_record(site, registry):
+    body = "    import time\n    time.sleep(0.1)\n    return ["
+    site.add("kite", keys=("kite",), source=site.models("kite").replace("    return [", body))
+    barrier = threading.Barrier(4)
+
+    def ask(_):
+        barrier.wait()
+        return registry.get("models", "kite")
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert len({id(record) for record in found}) == 1
+
+
+def test_two_modules_of_a_package_that_imports_both_are_loaded_at_once(site, monkeypatch):
+    package = site.root / "slow_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from . import one, two\n")
+    for name in ("one", "two"):
+        (package / f"{name}.py").write_text("name = __name__\n")
+    site.modules |= {"slow_package", "slow_package.one", "slow_package.two"}
+
+    class Slow(SourceFileLoader):
+        def create_module(self, spec):
+            time.sleep(0.2)
+
+        def find_spec(self, name, *_):
+            return spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+
+    slow = Slow("slow_package", str(package / "__init__.py"))
+    monkeypatch.setattr(sys, "meta_path", [slow, *sys.meta_path])
+    references = ["slow_package.one:name", "slow_package.two:name"]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda each: load_object(each, "me"), references)) == ["slow_package.one", "slow_package.two"]
+
+
+def test_every_module_imports_alone_and_the_package_from_eight_threads(site):
     names = ["errors", "discovery", *(f"discovery.{m}" for m in ("choice", "compat", "index", "known", "loading", "registry"))]
     for name in names:
         done = site.python(f"import importlib; importlib.import_module('transept.{name}')")
         assert done.returncode == 0, done.stderr
     done = site.python(
-        f"""
+        """
         import importlib, threading
         errors = []
         def load(name):
@@ -127,7 +168,7 @@ def test_every_module_imports_alone_and_from_eight_threads(site):
                 importlib.import_module("transept." + name)
             except BaseException as error:
                 errors.append(error)
-        threads = [threading.Thread(target=load, args=(name,)) for name in {names!r}]
+        threads = [threading.Thread(target=load, args=(name,)) for name in ("errors", "discovery") * 4]
         [t.start() for t in threads]
         [t.join() for t in threads]
         assert not errors, errors

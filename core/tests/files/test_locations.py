@@ -142,6 +142,17 @@ def test_a_forced_download_does_not_make_do_with_the_cache(hub):
         open_location("org/tiny", local_files_only=True, force_download=True)
 
 
+def test_a_connection_that_breaks_during_a_download_is_an_error_of_ours(hub, monkeypatch):
+    location = open_location("org/tiny")
+
+    def breaks(*_, **__):
+        raise huggingface_hub.errors.HTTPError("peer closed the connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks)
+    with pytest.raises(CheckpointNotFoundError, match="could not be downloaded: peer closed"):
+        location.fetch("config.json")
+
+
 def test_the_cache_dir_is_where_files_go(hub, tmp_path):
     path = open_location("org/tiny", cache_dir=tmp_path / "mine").fetch("config.json")
     assert path.is_relative_to(tmp_path / "mine")

@@ -84,3 +84,9 @@ def test_what_is_recorded(seq2seq):
     )
     assert len(out.decoder_hidden_states) == len(out.scores) == 3
     assert out.encoder_hidden_states[0].shape == (2, 4, 16)
+
+
+def test_padding_of_the_source_is_inferred_from_the_pad_token(seq2seq):
+    expected = seq2seq.generate(SOURCE, attention_mask=MASK, max_new_tokens=6)
+    assert not torch.equal(seq2seq.generate(SOURCE, max_new_tokens=6), expected)
+    assert torch.equal(seq2seq.generate(SOURCE, pad_token_id=39, max_new_tokens=6), expected)

@@ -27,6 +27,8 @@ def test_defaults_are_the_peers():
 def test_an_unknown_keyword_is_refused_with_the_nearest():
     with pytest.raises(UnknownArgumentError, match=r"`temperatur`.*Did you mean `temperature`"):
         GenerationConfig(temperatur=0.3)
+    with pytest.raises(UnknownArgumentError, match="defaults_only"):
+        GenerationConfig(defaults_only=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from transept.errors import GenerationError
-from transept.generation import GenerationConfig, LogitsProcessor
+from transept.generation import GenerationConfig, LogitsProcessor, MaxLengthCriteria
 
 PROMPT = torch.tensor([[3, 17, 8, 25]])
 BATCH = [[3, 17, 8, 25], [9, 1], [30, 2, 11, 5, 7, 21]]
@@ -272,3 +272,33 @@ def test_nan_logits_are_named(model):
         model.head.bias[0] = float("nan")
     with pytest.raises(GenerationError, match="NaN"):
         model.generate(PROMPT, do_sample=True, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_guidance_for_several_samples_of_one_prompt(model, use_cache):
+    options = {
+        "guidance_scale": 2.0,
+        "use_cache": use_cache,
+        "max_new_tokens": 4,
+        "negative_prompt_ids": torch.tensor([[5, 6]]),
+    }
+    greedy = model.generate(PROMPT, **options)
+    samples = model.generate(PROMPT, do_sample=True, top_k=1, num_return_sequences=3, **options)
+    assert torch.equal(samples, greedy.repeat(3, 1))
+    with pytest.raises(GenerationError, match="2 rows for 1"):
+        model.generate(PROMPT, **{**options, "negative_prompt_ids": torch.tensor([[5], [6]])})
+    with pytest.raises(GenerationError, match="guidance_scale"):
+        model.generate(PROMPT, **{**options, "guidance_scale": None})
+
+
+@pytest.mark.parametrize("answer", [lambda stop: stop, lambda stop: stop.long(), lambda stop: stop.tolist()])
+def test_criteria_may_answer_with_flags_of_any_form(scripted, answer):
+    model = scripted([5, 9, 6, 6], [4, 4, 8, 6])
+    stops = [lambda ids, scores: answer((ids[:, -1:] >= 8).any(-1))]
+    out = model.generate(torch.tensor([[1], [1]]), stopping_criteria=stops, pad_token_id=0, max_new_tokens=6)
+    assert out.tolist() == [[1, 5, 9, 0], [1, 4, 4, 8]]
+
+
+def test_the_forced_end_is_where_ones_own_criterion_ends(model):
+    out = model.generate(PROMPT, forced_eos_token_id=7, stopping_criteria=[MaxLengthCriteria(7)], max_new_tokens=20)
+    assert (out.shape[1], int(out[0, -1])) == (7, 7)

@@ -187,3 +187,44 @@ def test_an_absent_cache_is_a_plugin_to_install(model):
 def test_what_is_not_supported_is_refused(model, flags):
     with pytest.raises(GenerationError, match=next(iter(flags))):
         model.generate(PROMPT, max_new_tokens=2, **flags)
+
+
+def test_a_flag_that_the_given_config_switches_off_is_named(model):
+    with pytest.warns(UserWarning, match="`temperature=0.7` has no effect without `do_sample=True`"):
+        model.generate(PROMPT, generation_config=GenerationConfig(do_sample=False), temperature=0.7, max_new_tokens=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = GenerationConfig(do_sample=True, temperature=0.7)
+        model.generate(PROMPT, generation_config=given, do_sample=False, max_new_tokens=2)  # on purpose
+        model.generate(PROMPT, do_sample=True, temperature=0, top_p=0.9, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("flags", [{"num_assistant_tokens": 5}, {"low_memory": True}])
+def test_a_flag_of_a_strategy_that_is_not_asked_for_is_named(model, flags):
+    with pytest.warns(UserWarning, match=f"`{next(iter(flags))}` has no effect"):
+        model.generate(PROMPT, max_new_tokens=2, **flags)
+
+
+def test_an_argument_of_the_model_that_is_none_is_none(model):
+    expected = model.generate(PROMPT, max_new_tokens=3)
+    assert torch.equal(model.generate(PROMPT, token_type_ids=None, attention_mask=None, max_new_tokens=3), expected)
+
+
+@pytest.mark.parametrize("name", ["next_sequence_length", "is_first_iteration", "logits_to_keep"])
+def test_what_the_loop_itself_sets_is_refused(model, name):
+    with pytest.raises(UnknownArgumentError, match=name):
+        model.generate(PROMPT, max_new_tokens=2, **{name: 1})
+
+
+def test_both_least_lengths_are_kept(model):
+    for least in ({"min_length": 9, "min_new_tokens": 2}, {"min_length": 6, "min_new_tokens": 5}):
+        out = model.generate(PROMPT, eos_token_id=list(range(39)), max_new_tokens=9, **least)
+        assert set(out[0, 4:9].tolist()) == {39}
+
+
+@pytest.mark.parametrize(
+    "flags", [{"forced_eos_token_id": []}, {"exponential_decay_length_penalty": (1, 1.5)}, {"suppress_tokens": [-1]}]
+)
+def test_tokens_that_are_none_are_refused(model, flags):
+    with pytest.raises(GenerationError, match="at least one"):
+        model.generate(PROMPT, max_new_tokens=2, **flags)

@@ -25,7 +25,7 @@ from transept.outputs import (
 FAMILY = [
     value
     for value in vars(outputs).values()
-    if inspect.isclass(value) and issubclass(value, ModelOutput) and value is not ModelOutput
+    if inspect.isclass(value) and issubclass(value, ModelOutput) and value is not ModelOutput and value.__name__[0] != "_"
 ]
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from transept.checkpoints import load_checkpoint, open_safetensors, save_tensors
-from transept.errors import MissingTensorsError, PluginNotFoundError, RewriteError
+from transept.errors import CheckpointError, MissingTensorsError, PluginNotFoundError, RewriteError
 from transept.files import DirectoryLocation
 from transept.rewrite import Rewrite, apply_live, apply_rewrites, make_rewrite, original_tensors, undo
 
@@ -193,6 +193,66 @@ def test_ties_are_refused_kept_or_broken(kit, loaded, ids, live):
     assert torch.equal(other.head.weight, plain.head.weight)
     for model in (broken, kept, other):
         assert torch.allclose(model(ids), plain(ids), atol=0.1)
+
+
+class Halve(Rewrite):
+    """Exact and reversible, with another name."""
+
+    key, undoable = "halve", True
+
+    def select(self, path, module):
+        return path in ("embed", "head")
+
+    def build(self, module, path):
+        built = nn.Module()
+        built.halved = nn.Parameter(torch.empty_like(module.weight))
+        return built
+
+    def convert(self, tensors, built):
+        return {"halved": tensors["weight"] / 2}
+
+    def revert(self, tensors, built):
+        return {"weight": tensors["halved"] * 2}
+
+
+def test_undo_ties_again_what_was_tied(kit):
+    model = kit.Model(tied=True)
+    before, ties = state(model), model.tied_weights
+    apply_live(model, Halve())
+    assert model.head.halved is model.embed.halved
+    undo(model, "halve")
+    assert model.tied_weights is ties
+    assert model.head.weight is model.embed.weight
+    assert same(state(model), before)
+
+
+def test_a_mistake_in_a_rewrite_leaves_the_live_model_as_it_was_with_its_ties(kit):
+    class Mistaken(Halve):
+        calls = 0
+
+        def convert(self, tensors, built):
+            Mistaken.calls += 1
+            return super().convert(tensors, built) if Mistaken.calls == 1 else tensors.nothing
+
+    model = kit.Model(tied=True)
+    before = state(model)
+    with pytest.raises(AttributeError):
+        apply_live(model, Mistaken())
+    assert same(state(model), before)
+    assert model.head.weight is model.embed.weight
+    assert model.applied_rewrites == []
+
+
+def test_what_was_saved_after_a_rewrite_goes_to_the_device_too(kit, tmp_path):
+    model = kit.Model()
+    apply_live(model, kit.Quantize())
+    save_tensors(tmp_path, original_tensors(model))
+    with torch.device("meta"):
+        again = kit.Model()
+    # the one other device of every machine, where a load cannot end well
+    with open_safetensors(DirectoryLocation(tmp_path)) as reader, pytest.raises(CheckpointError, match="no data"):
+        load_checkpoint(again, reader, rewrites=[kit.Quantize()], device="meta")
+    assert all(parameter.is_meta for parameter in again.parameters())
 
 
 class Wrong(Rewrite):

@@ -48,7 +48,7 @@ class Need(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Who serves the last request of a layer, and why the others don't."""
+    """Who serves the last request of a layer that was not refused, and why the others don't."""
 
     kernel: str
     why: str
@@ -133,8 +133,8 @@ class Attention:
         if torch.compiler.is_dynamo_compiling():
             kernel = getattr(_TRACED, _traced_kernel(self._implementation, *need))
         else:
-            self._need = need
             kernel = self._kernels.get(need) or self._bind(need, mask)
+            self._need = need
         return kernel(
             query, key, value, mask=mask, scale=scale, softcap=softcap, sinks=sinks, dropout=dropout, need_weights=need_weights
         )

@@ -38,12 +38,10 @@ def eager_attention(
     Returns:
         (batch, heads, query, head_dim) of the values, zeros where a query sees no key; the weights, or None.
     """
-    batch, heads, length, head_dim = query.shape
-    kv_heads = key.shape[1]
-    scaled = query * (head_dim**-0.5 if scale is None else scale)
-    # heads that share keys stand below each other, so that no key is copied: (batch, kv_heads, group · query, head_dim)
-    scores = torch.matmul(scaled.reshape(batch, kv_heads, -1, head_dim), key.transpose(-1, -2))
-    scores = scores.view(batch, heads, length, -1)
+    # heads that share keys are a group, so that no key is copied
+    groups = (key.shape[1], query.shape[1] // key.shape[1])
+    scaled = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = torch.einsum("bngqd,bnkd->bngqk", scaled.unflatten(1, groups), key).flatten(1, 2)
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     if softcap is not None:
@@ -58,8 +56,8 @@ def eager_attention(
     if empty is not None:
         weights = weights.masked_fill(empty, 0.0)
     weights = F.dropout(weights.to(query.dtype), dropout) if dropout > 0.0 else weights.to(query.dtype)
-    output = torch.matmul(weights.view(batch, kv_heads, -1, weights.shape[-1]), value)
-    return output.view(batch, heads, length, -1), weights if need_weights else None
+    output = torch.einsum("bngqk,bnkd->bngqd", weights.unflatten(1, groups), value).flatten(1, 2)
+    return output, weights if need_weights else None
 
 
 def _normalised(scores: Tensor, sinks: Tensor | None) -> Tensor:

@@ -172,7 +172,9 @@ class MaskSpec:
         reach = last if causal else max(last, self.key_length - self.query_offset)
         window, chunk = self.sliding_window, self.chunk
         self._window_hides: bool = window is not None and any((symbolic, reach > window))
-        self._chunk_hides: bool = chunk is not None and any((symbolic, self.key_length > chunk))
+        self._chunk_hides: bool = chunk is not None and any(
+            (symbolic, self.keep is not None, self.key_length > chunk, last > chunk)
+        )
         self._order_hides: bool = self.kind != "bidirectional" and any((self.query_length != 1, last != self.key_length))
         limited = self._window_hides or self._chunk_hides
         tensors = any(part is not None for part in (self.keep, self.documents, self.bias))
@@ -237,6 +239,11 @@ def _flatten(mask: MaskSpec) -> tuple[list[Any], list[Any]]:
     return list(leaves.values()), [list(leaves), fixed, *(getattr(mask, name) for name in _PLAIN)]
 
 
+def _flatten_with_keys(mask: MaskSpec) -> tuple[list[tuple[Any, Any]], list[Any]]:
+    leaves, context = _flatten(mask)
+    return [(_pytree.GetAttrKey(name), leaf) for name, leaf in zip(context[0], leaves, strict=True)], context
+
+
 def _unflatten(leaves: Iterable[Any], context: list[Any]) -> MaskSpec:
     mask = MaskSpec.__new__(MaskSpec)  # unchecked: while a pytree is mapped, a leaf may be anything
     names, mask.prefix_length, *plain = context
@@ -249,4 +256,10 @@ def _unflatten(leaves: Iterable[Any], context: list[Any]) -> MaskSpec:
     return mask
 
 
-_pytree.register_pytree_node(MaskSpec, _flatten, _unflatten, serialized_type_name="transept.attention.MaskSpec")
+_pytree.register_pytree_node(
+    MaskSpec,
+    _flatten,
+    _unflatten,
+    serialized_type_name="transept.attention.MaskSpec",
+    flatten_with_keys_fn=_flatten_with_keys,
+)

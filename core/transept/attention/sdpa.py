@@ -50,15 +50,18 @@ def sdpa_attention(
             query.reshape(batch, kv_heads, group, -1), key, value, attn_mask=added, dropout_p=dropout, scale=scale
         ).reshape(batch, heads, 1, -1)
     else:
+        if added is not None and heads != kv_heads and query.device.type != "cpu":
+            # there torch's fast kernels take a mask, or grouped heads, and not both
+            key, value = (tensor.repeat_interleave(heads // kv_heads, 1) for tensor in (key, value))
         output = scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=added,
             dropout_p=dropout,
-            is_causal=mask.is_square_causal and mask.needs_mask,
+            is_causal=mask.is_square_causal,
             scale=scale,
-            enable_gqa=heads != kv_heads,
+            enable_gqa=heads != key.shape[1],
         )
     return output if empty is None else output.masked_fill(empty, 0.0), None
 

@@ -13,6 +13,25 @@ from ..errors import CacheError
 __all__ = ["Cache", "CacheLayer", "mask_sizes"]
 
 
+def _register(cls: Any) -> None:
+    """Make a pytree of a class that has `flatten` and `unflatten`."""
+
+    def flatten(instance: Any) -> tuple[list[Any], list[Any]]:
+        parts, fixed = instance.flatten()
+        return list(parts.values()), [list(parts), fixed]
+
+    def flatten_with_keys(instance: Any) -> tuple[list[tuple[Any, Any]], list[Any]]:
+        parts, fixed = instance.flatten()
+        return [(_pytree.GetAttrKey(name), part) for name, part in parts.items()], [list(parts), fixed]
+
+    def unflatten(leaves: Iterable[Any], context: list[Any]) -> Any:
+        names, fixed = context
+        return cls.unflatten(dict(zip(names, leaves, strict=True)), fixed)
+
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    _pytree.register_pytree_node(cls, flatten, unflatten, serialized_type_name=name, flatten_with_keys_fn=flatten_with_keys)
+
+
 class CacheLayer:
     """One attention layer's part of a cache.
 
@@ -59,16 +78,16 @@ class CacheLayer:
         """Repeat each row: (a, b) becomes (a, a, b, b)."""
         raise self._cannot("batch_repeat_interleave")
 
-    def flatten(self) -> tuple[list[Tensor], list[Any]]:
-        """The tensors held, and whatever else `unflatten` needs; by default every attribute."""
+    def flatten(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors held, by name, and whatever else `unflatten` needs. By default all attributes."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return list(tensors.values()), [list(tensors), {k: v for k, v in vars(self).items() if k not in tensors}]
+        return tensors, {name: value for name, value in vars(self).items() if name not in tensors}
 
     @classmethod
-    def unflatten(cls, leaves: Iterable[Any], context: list[Any]) -> Self:
+    def unflatten(cls, tensors: Mapping[str, Any], fixed: Mapping[str, Any]) -> Self:
         """A layer like the one that was flattened, around other tensors."""
         layer = cls.__new__(cls)
-        vars(layer).update(context[1], **dict(zip(context[0], leaves, strict=True)))
+        vars(layer).update(fixed, **tensors)
         return layer
 
     def _cannot(self, what: str) -> CacheError:
@@ -76,13 +95,7 @@ class CacheLayer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        name = f"{cls.__module__}.{cls.__qualname__}"
-        _pytree.register_pytree_node(
-            cls,
-            lambda layer: layer.flatten(),
-            cls.unflatten,
-            serialized_type_name=name,
-        )
+        _register(cls)
 
 
 class Cache:
@@ -192,23 +205,17 @@ class Cache:
         super().__init_subclass__(**kwargs)
         _register(cls)
 
+    def flatten(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The layers, or the caches that it is made of, which are pytrees again; and the other attributes."""
+        parts = {name: value for name, value in vars(self).items() if name == "layers" or isinstance(value, Cache)}
+        return parts, {name: value for name, value in vars(self).items() if name not in parts}
 
-def _register(cls: type[Cache]) -> None:
-    def flatten(cache: Cache) -> tuple[list[Any], list[Any]]:
-        """The layers, or the caches that it is made of; they are pytrees again."""
-        rest = dict(vars(cache))
-        parts = {name: rest.pop(name) for name, value in vars(cache).items() if name == "layers" or isinstance(value, Cache)}
-        return list(parts.values()), [list(parts), rest]
-
-    def unflatten(parts: Iterable[Any], context: list[Any]) -> Cache:
+    @classmethod
+    def unflatten(cls, parts: Mapping[str, Any], fixed: Mapping[str, Any]) -> Self:
+        """A cache like the one that was flattened, of other parts."""
         cache = cls.__new__(cls)
-        vars(cache).update(context[1], **dict(zip(context[0], parts, strict=True)))
+        vars(cache).update(fixed, **parts)
         return cache
-
-    _pytree.register_pytree_node(cls, flatten, unflatten, serialized_type_name=f"{cls.__module__}.{cls.__qualname__}")
-
-
-_register(Cache)
 
 
 def mask_sizes(cache: Any, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
@@ -226,3 +233,6 @@ def mask_sizes(cache: Any, query_length: int, layer_idx: int = 0) -> tuple[int, 
         return int(key_length), int(cache.get_query_offset(layer_idx)) - int(first)
     past = int(cache.get_seq_length())
     return past + query_length, past
+
+
+_register(Cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -93,33 +93,32 @@ class DynamicLayer(CacheLayer):
         if self._keys is not None and self._values is not None:
             indices = indices.to(self._keys.device)
             self._keys, self._values = self._keys.index_select(0, indices), self._values.index_select(0, indices)
-            self._owned = True
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         if self._keys is not None and self._values is not None:
             self._keys, self._values = (tensor.repeat_interleave(repeats, 0) for tensor in (self._keys, self._values))
-            self._owned = True
 
-    def flatten(self) -> tuple[list[Tensor], list[Any]]:
-        tensors = [tensor for tensor in (self.keys, self.values) if tensor is not None]
-        rest = {name: value for name, value in vars(self).items() if name not in ("_keys", "_values", "_owned")}
-        return tensors, [len(tensors) == 2, rest]
+    def flatten(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {name: tensor for name, tensor in (("keys", self.keys), ("values", self.values)) if tensor is not None}
+        # the length is the tensors': in an exported graph it may be a symbol, which cannot stand among what is fixed
+        left_out = ("_keys", "_values", "_owned", "length")
+        return tensors, {name: value for name, value in vars(self).items() if name not in left_out}
 
     @classmethod
-    def unflatten(cls, leaves: Iterable[Any], context: list[Any]) -> Self:
+    def unflatten(cls, tensors: Mapping[str, Any], fixed: Mapping[str, Any]) -> Self:
         layer = cls.__new__(cls)
-        vars(layer).update(context[1], _owned=False)
-        layer._keys, layer._values = leaves if context[0] else (None, None)
+        vars(layer).update(fixed, _keys=tensors.get("keys"), _values=tensors.get("values"), _owned=False)
+        layer.length = layer._first + (layer._keys.shape[2] if isinstance(layer._keys, Tensor) else 0)
         return layer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that goes its own way; gradients flow through it as through this one."""
-        leaves, context = self.flatten()
-        return self.unflatten([leaf.clone() for leaf in leaves], [context[0], dict(context[1])])
+        tensors, fixed = self.flatten()
+        return self.unflatten({name: tensor.clone() for name, tensor in tensors.items()}, fixed)
 
     def __getstate__(self) -> Any:
-        leaves, context = self.flatten()
-        return [leaf.detach().clone() for leaf in leaves], context  # without the room behind them
+        tensors, fixed = self.flatten()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, fixed  # without the room behind them
 
     def __setstate__(self, state: Any) -> None:
         vars(self).update(vars(self.unflatten(*state)))

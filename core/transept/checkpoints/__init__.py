@@ -3,7 +3,7 @@
 from .key_map import Concat, Conversion, Drop, KeyMap, Permute, Rename, Split, Stack, Transpose
 from .meta import on_meta
 from .placement import Placement
-from .reader import CheckpointReader, ReleasableTensor, TensorRef
+from .reader import CheckpointReader, TensorRef
 from .safetensors_format import open_safetensors
 from .stream import LoadReport, load_checkpoint
 from .write import save_tensors
@@ -17,7 +17,6 @@ __all__ = [
     "LoadReport",
     "Permute",
     "Placement",
-    "ReleasableTensor",
     "Rename",
     "Split",
     "Stack",

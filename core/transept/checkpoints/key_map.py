@@ -14,30 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, MissingTensorsError, shorten
 
-__all__ = [
-    "Concat",
-    "Conversion",
-    "ConversionGraph",
-    "Drop",
-    "KeyMap",
-    "Operation",
-    "Permute",
-    "Rename",
-    "Split",
-    "Stack",
-    "Transpose",
-    "Unstack",
-]
+__all__ = ["Concat", "Conversion", "Drop", "KeyMap", "Operation", "Permute", "Rename", "Split", "Stack", "Transpose"]
 
 Convert = Callable[[list[Tensor]], list[Tensor]]
 
+_HOLES = ("{}", "*")
 _FRESH = "\0"
 """Marks names that a step gave while its neighbours are not done."""
 
@@ -48,7 +35,7 @@ class NamePattern:
     def __init__(self, text: str) -> None:
         self.text = text
         self.segments = text.split(".")
-        self.holes = [segment for segment in self.segments if segment in ("{}", "*")]
+        self.holes = [segment for segment in self.segments if segment in _HOLES]
         if self.holes.count("*") > 1 or text.count("{}") + text.count("*") != len(self.holes):
             raise ValueError(f"`{text}`: a hole is a whole segment, `{{}}` for one or `*` (at most once) for one or more.")
 
@@ -61,7 +48,7 @@ class NamePattern:
         position = 0
         for segment in self.segments:
             width = 1 + extra if segment == "*" else 1
-            if segment in ("{}", "*"):
+            if segment in _HOLES:
                 found.append(".".join(parts[position : position + width]))
             elif parts[position] != segment:
                 return None
@@ -71,181 +58,99 @@ class NamePattern:
     def fill(self, found: Sequence[str]) -> str:
         """The name with these in the holes."""
         values = iter(found)
-        return ".".join(next(values) if segment in ("{}", "*") else segment for segment in self.segments)
+        return ".".join(next(values) if segment in _HOLES else segment for segment in self.segments)
 
 
-class Operation(Protocol):
-    """A step of a key map: some names become others, and their tensors with them."""
+class Operation:
+    """A step of a key map: names `sources` become `targets`, their tensors pass through `forward`, and back through `backward`.
 
-    @property
-    def sources(self) -> tuple[str, ...]: ...
+    `forward=None`: tensors pass as they are, and stay zero-copy. `backward=None`: there is nothing to bring back.
+    """
 
-    @property
-    def targets(self) -> tuple[str, ...]: ...
+    def __init__(
+        self, sources: Sequence[str], targets: Sequence[str], forward: Convert | None = None, backward: Convert | None = None
+    ) -> None:
+        self.sources = tuple(sources)
+        self.targets = tuple(targets)
+        self.forward = forward
+        self.backward = backward
 
-    @property
-    def changes(self) -> bool:
-        """False: tensors pass as they are, and stay zero-copy."""
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Tensors of one match, in the order of `sources`, to those in the order of `targets`."""
-
-    def inverse(self) -> Operation | None:
-        """The step back; None when there is nothing to bring back."""
-
-
-@dataclass(frozen=True)
-class _OneToOne:
-    source: str
-    changes: ClassVar[bool] = True
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.source,)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return (getattr(self, "target", None) or self.source,)
+    def inverse(self) -> Operation:
+        """The step back."""
+        return Operation(self.targets, self.sources, self.backward, self.forward)
 
 
-@dataclass(frozen=True)
-class Rename(_OneToOne):
+class Rename(Operation):
     """Another name, the same tensor."""
 
-    target: str
-    changes: ClassVar[bool] = False
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        return tensors
-
-    def inverse(self) -> Rename:
-        return Rename(self.target, self.source)
+    def __init__(self, source: str, target: str) -> None:
+        super().__init__([source], [target])
 
 
-@dataclass(frozen=True)
-class Transpose(_OneToOne):
-    """Two dims swapped; `target` is the new name, where it changes."""
+class Drop(Operation):
+    """A tensor that is known not to be needed; it does not come back."""
 
-    target: str | None = None
-    dims: tuple[int, int] = (0, 1)
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        return [tensors[0].transpose(*self.dims)]
-
-    def inverse(self) -> Transpose:
-        return Transpose(self.targets[0], self.source, self.dims)
+    def __init__(self, source: str) -> None:
+        super().__init__([source], [], lambda _: [])
 
 
-@dataclass(frozen=True)
-class Permute(_OneToOne):
+class Permute(Operation):
     """Any change of one tensor that can be taken back: `backward(forward(t))` equals `t`."""
 
-    target: str | None
-    forward: Callable[[Tensor], Tensor]
-    backward: Callable[[Tensor], Tensor]
-    label: str = ""
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        return [self.forward(tensors[0])]
-
-    def inverse(self) -> Permute:
-        return Permute(self.targets[0], self.source, self.backward, self.forward, self.label)
+    def __init__(
+        self, source: str, target: str | None, forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor], Tensor]
+    ) -> None:
+        super().__init__([source], [target or source], lambda ts: [forward(ts[0])], lambda ts: [backward(ts[0])])
 
 
-@dataclass(frozen=True)
-class _OneToMany:
-    source: str
-    targets: tuple[str, ...]
-    dim: int = 0
-    changes: ClassVar[bool] = True
+class Transpose(Permute):
+    """Two dims swapped; `target` is the new name, where it changes."""
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.source,)
+    def __init__(self, source: str, target: str | None = None, dims: tuple[int, int] = (0, 1)) -> None:
+        super().__init__(source, target, lambda tensor: tensor.transpose(*dims), lambda tensor: tensor.transpose(*dims))
 
 
-@dataclass(frozen=True)
-class _ManyToOne:
-    sources: tuple[str, ...]
-    target: str
-    dim: int = 0
-    changes: ClassVar[bool] = True
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return (self.target,)
-
-
-@dataclass(frozen=True)
-class Split(_OneToMany):
+class Split(Operation):
     """One tensor cut along a dim, into equal parts or `sizes`."""
 
-    sizes: tuple[int, ...] | None = None
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        length, parts = tensors[0].shape[self.dim], len(self.targets)
-        sizes = self.sizes or (length // parts,) * parts
-        if sum(sizes) != length or len(sizes) != parts:
-            raise ValueError(f"a dim of {length} does not split into {parts} parts of {sizes}")
-        return list(tensors[0].split(list(sizes), dim=self.dim))
-
-    def inverse(self) -> Concat:
-        return Concat(self.targets, self.source, self.dim, self.sizes)
+    def __init__(self, source: str, targets: Sequence[str], dim: int = 0, sizes: Sequence[int] | None = None) -> None:
+        parts = _Parts(len(targets), dim, sizes)
+        super().__init__([source], targets, parts.cut, parts.join)
 
 
-@dataclass(frozen=True)
-class Concat(_ManyToOne):
+class Concat(Operation):
     """Tensors joined along a dim; `sizes` when they are unequal, so that it can be taken back."""
 
-    sizes: tuple[int, ...] | None = None
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        sizes = tuple(tensor.shape[self.dim] for tensor in tensors)
-        if sizes != (self.sizes or (sizes[0],) * len(sizes)):
-            raise ValueError(f"parts of {sizes} are joined where {self.sizes or 'equal ones'} were declared")
-        return [torch.cat(tensors, dim=self.dim)]
-
-    def inverse(self) -> Split:
-        return Split(self.target, self.sources, self.dim, self.sizes)
+    def __init__(self, sources: Sequence[str], target: str, dim: int = 0, sizes: Sequence[int] | None = None) -> None:
+        parts = _Parts(len(sources), dim, sizes)
+        super().__init__(sources, [target], parts.join, parts.cut)
 
 
-@dataclass(frozen=True)
-class Stack(_ManyToOne):
+class Stack(Operation):
     """Tensors of one shape put side by side along a new dim: experts that become one tensor."""
 
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        return [torch.stack(tensors, dim=self.dim)]
-
-    def inverse(self) -> Unstack:
-        return Unstack(self.target, self.sources, self.dim)
+    def __init__(self, sources: Sequence[str], target: str, dim: int = 0) -> None:
+        super().__init__(sources, [target], lambda ts: [torch.stack(ts, dim)], lambda ts: list(ts[0].unbind(dim)))
 
 
 @dataclass(frozen=True)
-class Unstack(_OneToMany):
-    """The slices of a tensor along a dim, which disappears."""
+class _Parts:
+    count: int
+    dim: int
+    sizes: Sequence[int] | None
 
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        if tensors[0].shape[self.dim] != len(self.targets):
-            raise ValueError(f"a dim of {tensors[0].shape[self.dim]} does not part into {len(self.targets)} slices")
-        return list(tensors[0].unbind(self.dim))
+    def cut(self, tensors: list[Tensor]) -> list[Tensor]:
+        length = tensors[0].shape[self.dim]
+        sizes = list(self.sizes or (length // self.count,) * self.count)
+        if sum(sizes) != length or len(sizes) != self.count:
+            raise ValueError(f"a dim of {length} does not split into {self.count} parts of {sizes}")
+        return list(tensors[0].split(sizes, dim=self.dim))
 
-    def inverse(self) -> Stack:
-        return Stack(self.targets, self.source, self.dim)
-
-
-@dataclass(frozen=True)
-class Drop(_OneToOne):
-    """A tensor that is known not to be needed."""
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return ()
-
-    def apply(self, tensors: list[Tensor]) -> list[Tensor]:
-        return []
-
-    def inverse(self) -> None:
-        return None
+    def join(self, tensors: list[Tensor]) -> list[Tensor]:
+        sizes = [tensor.shape[self.dim] for tensor in tensors]
+        if sizes != list(self.sizes or sizes[:1] * len(sizes)):
+            raise ValueError(f"parts of {sizes} are joined where {self.sizes or 'equal ones'} were declared")
+        return [torch.cat(tensors, dim=self.dim)]
 
 
 @dataclass(frozen=True)
@@ -290,17 +195,13 @@ class ConversionGraph:
                 )
             self._by_name[name] = conversion
 
-    def add_copy(self, sources: tuple[str, ...], target: str, convert: Convert, *, changes: bool) -> None:
-        """Let a name be made from checkpoint tensors that another name is made from too."""
-        self.add(Conversion(sources, (target,), convert, changes))
-
     def join(self, steps: Iterable[tuple[Sequence[str], Sequence[str], Convert]], *, changes: bool = True) -> None:
         """Append steps `(names, new names, function)` that happen side by side: one may take a name that another gives."""
         for names, new, apply in steps:
             fresh = [_FRESH + name for name in new]
-            feeding, made = self._chain(list(names), fresh, apply, changes)
+            feeding = list({id(self._by_name[name]): self._by_name[name] for name in names}.values())
             self._take(feeding)
-            self.add(made)
+            self.add(_chained(feeding, names, fresh, apply, changes))
         unmarked = {id(one): one for name, one in self._by_name.items() if name.startswith(_FRESH)}.values()
         self._take(unmarked)
         for one in unmarked:
@@ -311,27 +212,27 @@ class ConversionGraph:
             for name in conversion.targets:
                 del self._by_name[name]
 
-    def _chain(self, names: list[str], new: list[str], apply: Convert, changes: bool) -> tuple[list[Conversion], Conversion]:
-        feeding = list({id(self._by_name[name]): self._by_name[name] for name in names}.values())
-        rest = [name for conversion in feeding for name in conversion.targets if name not in names]
-
-        def convert(tensors: list[Tensor]) -> list[Tensor]:
-            values: dict[str, Tensor] = {}
-            position = 0
-            for conversion in feeding:
-                taken = tensors[position : position + len(conversion.sources)]
-                values.update(zip(conversion.targets, conversion.convert(taken), strict=True))
-                position += len(taken)
-            return [*apply([values[name] for name in names]), *(values[name] for name in rest)]
-
-        sources = tuple(name for conversion in feeding for name in conversion.sources)
-        changed = changes or any(conversion.changes for conversion in feeding)
-        return feeding, Conversion(sources, (*new, *rest), convert, changed)
-
     def conversions(self) -> list[Conversion]:
         """Each conversion once, in the order of the first tensor that it reads."""
         found = {id(conversion): conversion for conversion in self._by_name.values()}.values()
         return sorted(found, key=lambda conversion: min(self._order[name] for name in conversion.sources))
+
+
+def _chained(feeding: list[Conversion], names: Sequence[str], new: list[str], apply: Convert, changes: bool) -> Conversion:
+    """What `feeding` makes, with a step from `names` to `new` behind it."""
+    rest = [name for conversion in feeding for name in conversion.targets if name not in names]
+
+    def convert(tensors: list[Tensor]) -> list[Tensor]:
+        values: dict[str, Tensor] = {}
+        position = 0
+        for conversion in feeding:
+            taken = tensors[position : position + len(conversion.sources)]
+            values.update(zip(conversion.targets, conversion.convert(taken), strict=True))
+            position += len(taken)
+        return [*apply([values[name] for name in names]), *(values[name] for name in rest)]
+
+    sources = tuple(name for conversion in feeding for name in conversion.sources)
+    return Conversion(sources, (*new, *rest), convert, changes or any(conversion.changes for conversion in feeding))
 
 
 class KeyMap:
@@ -347,13 +248,9 @@ class KeyMap:
             if any(pattern.holes != sources[0].holes for pattern in (*sources, *targets)):
                 raise ValueError(f"{shorten(p.text for p in (*sources, *targets))} must have the same holes in the same order.")
 
-    def __len__(self) -> int:
-        return len(self.operations)
-
     def reversed(self) -> KeyMap:
         """The table from the model's names to the checkpoint's. What `Drop` dropped does not come back."""
-        inverses = [operation.inverse() for operation in reversed(self.operations)]
-        return KeyMap(operation for operation in inverses if operation is not None)
+        return KeyMap(operation.inverse() for operation in reversed(self.operations) if operation.targets)
 
     def graph(self, names: Iterable[str]) -> ConversionGraph:
         """What becomes of these names.
@@ -378,11 +275,12 @@ class KeyMap:
                         f"{shorten(names_of.values())} cannot be converted without {shorten(absent)}, which the checkpoint lacks.",
                         names=absent,
                     )
+            apply = operation.forward or list
             steps = [
-                ([names_of[i] for i in range(len(sources))], [pattern.fill(found) for pattern in targets], operation.apply)
+                ([names_of[i] for i in range(len(sources))], [pattern.fill(found) for pattern in targets], apply)
                 for found, names_of in matches.items()
             ]
-            graph.join(steps, changes=operation.changes)
+            graph.join(steps, changes=operation.forward is not None)
         return graph
 
     def plan(self, names: Iterable[str]) -> list[Conversion]:

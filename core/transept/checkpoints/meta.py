@@ -11,23 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["on_meta"]
 
-_INITIALISERS = frozenset(
-    [
-        "normal_",
-        "uniform_",
-        "trunc_normal_",
-        "kaiming_uniform_",
-        "kaiming_normal_",
-        "xavier_uniform_",
-        "xavier_normal_",
-        "orthogonal_",
-        "constant_",
-        "zeros_",
-        "ones_",
-        "zero_",
-        "fill_",
-    ]
-)
+_INITIALISERS = frozenset([
+    "normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_",
+    "orthogonal_", "constant_", "zeros_", "ones_", "zero_", "fill_",
+])  # fmt: skip
 
 
 class _SkipInitialisers(TorchFunctionMode):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..rewrite import AppliedRewrite, local_tensors, ties_after
-from .key_map import ConversionGraph, Convert
+from .key_map import Conversion, ConversionGraph, Convert
 from .reader import TensorRef
 
-__all__ = ["align_prefix", "join_rewrites", "prefix_hint", "settle_ties", "shared_names"]
+__all__ = ["align_prefix", "all_ties", "join_rewrites", "prefix_hint", "settle_ties"]
 
 
 def align_prefix(graph: ConversionGraph, wanted: Iterable[str], prefix: str) -> None:
@@ -24,42 +24,50 @@ def align_prefix(graph: ConversionGraph, wanted: Iterable[str], prefix: str) -> 
     So a base model reads a task model's checkpoint, and the reverse.
     """
     known = set(wanted)
-    dot = f"{prefix}." if prefix else ""
+    dot = f"{prefix}."
     steps: list[tuple[list[str], list[str], Convert]] = []
-    for name in graph if dot else ():
-        if name in known:
-            continue
+    for name in graph if prefix else ():
         other = name.removeprefix(dot) if name.startswith(dot) else dot + name
-        if other in known:
+        if name not in known and other in known:
             steps.append(([name], [other], list))
     graph.join(steps, changes=False)
 
 
 def prefix_hint(names: Iterable[str], wanted: Iterable[str]) -> str:
     """A sentence for a checkpoint whose names only fit without their first segments, with a leading space, or nothing."""
-    known, found = set(wanted), list(names)
-    starts = Counter(name[: name.index(".") + 1] for name in found if "." in name)
-    for start, count in starts.most_common(1):
-        fitting = sum(name.removeprefix(start) in known for name in found if name.startswith(start))
-        if fitting * 2 > count:
-            return f' The names fit without `{start}`: pass `key_map=KeyMap([Rename("{start}*", "*")])`.'
-    ends = Counter(name[: name.index(".") + 1] for name in known if "." in name)
-    for start, count in ends.most_common(1):
-        fitting = sum(start + name in known for name in found)
-        if fitting * 2 > count:
-            return f' The names fit with `{start}` before them: pass `key_map=KeyMap([Rename("*", "{start}*")])`.'
+    found, known = set(names), set(wanted)
+    if start := _superfluous_start(found, known):
+        return f' The names fit without `{start}`: pass `key_map=KeyMap([Rename("{start}*", "*")])`.'
+    if start := _superfluous_start(known, found):
+        return f' The names fit with `{start}` before them: pass `key_map=KeyMap([Rename("*", "{start}*")])`.'
     return ""
 
 
-def shared_names(model: nn.Module) -> dict[str, str]:
-    """Names of parameters that are one object in the model already: each later name to the first."""
+def _superfluous_start(names: set[str], others: set[str]) -> str:
+    """The commonest first segment and its dot, if most names that have it are among the others without it."""
+    starts = Counter(name[: name.index(".") + 1] for name in names if "." in name)
+    for start, count in starts.most_common(1):
+        if 2 * sum(name.removeprefix(start) in others for name in names if name.startswith(start)) > count:
+            return start
+    return ""
+
+
+def all_ties(model: nn.Module) -> dict[str, str]:
+    """Declared ties, and those of parameters that are one object in the model already: each name to the one that is loaded."""
+    ties: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in ties:
+            name = ties[name]
+        return name
+
     first: dict[int, str] = {}
-    found: dict[str, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        origin = first.setdefault(id(parameter), name)
-        if origin != name:
-            found[name] = origin
-    return found
+    shared = [(name, first.setdefault(id(one), name)) for name, one in model.named_parameters(remove_duplicate=False)]
+    for target, source in (*getattr(model, "tied_weights", {}).items(), *shared):
+        here, there = root(target), root(source)
+        if here != there:
+            ties[here] = there
+    return {target: root(target) for target in ties}
 
 
 def settle_ties(
@@ -73,10 +81,7 @@ def settle_ties(
         CheckpointError: both are there, differ, and the model cannot untie.
     """
     kept: dict[str, str] = {}
-    for target, declared in ties.items():
-        source = declared
-        while source in ties and ties[source] != target:
-            source = ties[source]
+    for target, source in ties.items():
         if target in graph and source not in graph:
             graph.join([([target], [source], list)], changes=False)
         elif target in graph and not _equal(graph, target, source, tensors):
@@ -90,7 +95,7 @@ def settle_ties(
             untie(target)
             continue
         elif target in graph:
-            graph.join([([target], [], _nothing)])
+            graph.join([([target], [], lambda _: [])])
         kept[target] = source
     return kept
 
@@ -102,10 +107,6 @@ def _equal(graph: ConversionGraph, one: str, other: str, tensors: Mapping[str, T
         made = origin.convert([tensors[source].read() for source in origin.sources])
         values.append(made[origin.targets.index(name)])
     return torch.equal(*values)
-
-
-def _nothing(_: Sequence[Tensor]) -> list[Tensor]:
-    return []
 
 
 def join_rewrites(
@@ -131,18 +132,15 @@ def join_rewrites(
         if target not in remaining and source in graph and not _follows(target, applied, remaining):
             origin = graph.origin(source)
             copy = partial(_pick, convert=origin.convert, index=origin.targets.index(source))
-            graph.add_copy(origin.sources, target, copy, changes=origin.changes)
+            graph.add(Conversion(origin.sources, (target,), copy, origin.changes))
     for one in applied:
         sources, targets = one.full(one.sources), one.full(one.targets)
         made.update(targets)
-        if targets and all(name in remaining for name in targets):
+        if (targets and remaining.keys() >= set(targets)) or _holds_converted(graph, model, one, tensors):
             continue
         absent = [name for name in sources if name not in graph]
-        if _holds_converted(graph, model, one, tensors):
-            continue
-        if absent:
-            missing += absent
-        else:
+        missing += absent
+        if not absent:
             step = partial(_rewrite, one=one, built=model.get_submodule(one.path), names=sources, prepare=prepare)
             graph.join([(sources, targets, step)])
     return remaining, made, missing
@@ -150,25 +148,25 @@ def join_rewrites(
 
 def _holds_converted(graph: ConversionGraph, model: nn.Module, one: AppliedRewrite, tensors: Mapping[str, TensorRef]) -> bool:
     """Whether the checkpoint holds what the rewrite would make: it was saved after it."""
-    if not all(name in graph for name in one.full(one.targets)):
+    if any(name not in graph for name in one.full(one.targets)):
         return False
-    if not all(name in graph for name in one.full(one.sources)):
+    if any(name not in graph for name in one.full(one.sources)):
         return True
     built, original = local_tensors(model.get_submodule(one.path)), local_tensors(one.original)
 
     def stored_like(slots: Mapping[str, Tensor], names: Sequence[str]) -> bool:
         origins = [graph.origin(name) for name in one.full(names)]
-        refs = [tensors[origin.sources[0]] if not origin.changes else None for origin in origins]
         return all(
-            ref is not None and tuple(ref.shape) == tuple(slots[name].shape) and _same_kind(ref.dtype, slots[name].dtype)
-            for name, ref in zip(names, refs, strict=True)
+            not origin.changes and _alike(tensors[origin.sources[0]], slots[name])
+            for name, origin in zip(names, origins, strict=True)
         )
 
     return stored_like(built, one.targets) and not stored_like(original, one.sources)
 
 
-def _same_kind(stored: torch.dtype | None, wanted: torch.dtype) -> bool:
-    return stored == wanted or (stored is not None and stored.is_floating_point and wanted.is_floating_point)
+def _alike(ref: TensorRef, slot: Tensor) -> bool:
+    floating = ref.dtype is not None and ref.dtype.is_floating_point and slot.is_floating_point()
+    return tuple(ref.shape) == tuple(slot.shape) and (floating or ref.dtype == slot.dtype)
 
 
 def _follows(target: str, applied: Sequence[AppliedRewrite], remaining: Mapping[str, str]) -> bool:

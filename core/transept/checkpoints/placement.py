@@ -13,6 +13,8 @@ from ..errors import PlacementError
 
 __all__ = ["Placement", "choose_placement"]
 
+_SPREADING = ("auto", "balanced", "balanced_low_0", "sequential", "disk")
+
 
 @dataclass
 class Placement:
@@ -48,20 +50,15 @@ def choose_placement(model: Any, options: Any, dtype: torch.dtype) -> Placement:
         return Placement()
     if isinstance(wanted, Mapping) and set(wanted) == {""}:
         wanted = wanted[""]
+    device = None
     if wanted == "auto" and options.max_memory is None:
         device = _roomiest_device(_bytes_needed(model, dtype))
-        if device is not None:
-            return Placement(device=device, device_map={"": _plain(device)})
-    if isinstance(wanted, int | torch.device) or (isinstance(wanted, str) and wanted not in _SPREADING):
+    elif isinstance(wanted, int | torch.device) or (isinstance(wanted, str) and wanted not in _SPREADING):
         device = _parse_device(wanted)
-        return Placement(device=device, device_map={"": _plain(device)})
-    return _spread(model, wanted, options, dtype)
-
-
-_SPREADING = ("auto", "balanced", "balanced_low_0", "sequential", "disk")
-
-
-def _spread(model: Any, wanted: Any, options: Any, dtype: torch.dtype) -> Placement:
+    if device is not None:
+        # as libraries expect it: a number for an indexed accelerator, a name otherwise
+        plain = device.index if device.type == "cuda" and device.index is not None else str(device)
+        return Placement(device=device, device_map={"": plain})
     keys = registry.keys("placements")
     spec = registry.get("placements", keys[0] if keys else "accelerate")
     arguments = {"max_memory": options.max_memory, "dtype": dtype, "offload_folder": options.offload_folder}
@@ -77,11 +74,6 @@ def _parse_device(name: str | int | torch.device) -> torch.device:
         reason = str(error).splitlines()[0]
         raise PlacementError(f"`device_map={name!r}` is no device that this machine has: {reason}") from error
     return device
-
-
-def _plain(device: torch.device) -> str | int:
-    """As libraries expect it in `hf_device_map`: a number for an indexed accelerator, a name otherwise."""
-    return device.index if device.type == "cuda" and device.index is not None else str(device)
 
 
 def _bytes_needed(model: Any, dtype: torch.dtype) -> int:

@@ -12,14 +12,13 @@ import torch
 from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError, InputError, UnknownArgumentError
 from ..rewrite import Rewrite, make_rewrite
-from .memory import MappingReader
 from .meta import on_meta
 from .placement import Placement, choose_placement
+from .reader import CheckpointReader, MappingReader
 from .stream import load_checkpoint
 
 if TYPE_CHECKING:
     from ..files import Location
-    from .reader import CheckpointReader
 
 __all__ = ["LoadOptions", "load_pretrained", "open_checkpoint"]
 
@@ -123,8 +122,7 @@ def open_checkpoint(location: Location, options: LoadOptions) -> tuple[Checkpoin
             f"`{location.name}` holds pickled weights (`{pickled[0]}`), which can run code when read: transept does not open them. "
             f"Convert them to safetensors first."
         )
-    unread = [name for name in names if name.endswith(".gguf")]
-    hint = " Install the reader: pip install transept-gguf." if unread else ""
+    hint = " Install the reader: pip install transept-gguf." if any(name.endswith(".gguf") for name in names) else ""
     raise CheckpointNotFoundError(
         f"`{location.name}` holds no weights: looked for files ending in {', '.join(suffixes)}.{hint}"
     )
@@ -188,17 +186,16 @@ def _key_map(config: Any, record: Any) -> Any:
 def _quantizer_rewrites(options: LoadOptions, config: Any) -> list[Rewrite]:
     """The rewrite of the quantization that was asked for, or that the checkpoint names."""
     stored = getattr(config, "quantization_config", None)
-    asked = options.quantization_config
-    if asked is None and stored is None:
+    chosen = options.quantization_config if options.quantization_config is not None else stored
+    if chosen is None:
         return []
-    method = _method(asked if asked is not None else stored)
-    if asked is not None and stored is not None and _method(stored) != method:
+    method = _method(chosen)
+    if stored is not None and _method(stored) != method:
         raise InputError(
             f"The checkpoint is quantized with `{_method(stored)}`, and `quantization_config` asks for `{method}`: drop one."
         )
     spec = registry.get("quantizers", method)
     config_class = load_object(spec.config, owner=method)
-    chosen = asked if asked is not None else stored
     if isinstance(chosen, Mapping):
         chosen = config_class(**{name: value for name, value in chosen.items() if name != "quant_method"})
     config.quantization_config = chosen

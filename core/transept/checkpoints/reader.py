@@ -1,14 +1,13 @@
-"""What every checkpoint format gives: tensors by name, each read when it is asked for."""
+"""What every checkpoint format gives: tensors by name, each read when it is asked for. A state dict is one that is in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self
 
 import torch
 
-__all__ = ["CheckpointReader", "ReleasableTensor", "TensorRef"]
+__all__ = ["CheckpointReader", "MappingReader", "TensorRef"]
 
 
 class TensorRef(Protocol):
@@ -36,12 +35,8 @@ class TensorRef(Protocol):
     def read(self) -> torch.Tensor:
         """The values, on the CPU; a private (copy-on-write) view of the mapped file where that is possible."""
 
-
-@runtime_checkable
-class ReleasableTensor(Protocol):
-    """A `TensorRef` whose pages of the mapped file can be given back once its values were copied elsewhere."""
-
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Give pages of the mapped file back, if there are any: the values were copied elsewhere."""
 
 
 class CheckpointReader(Protocol):
@@ -66,6 +61,37 @@ class CheckpointReader(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _MemoryTensor:
+    def __init__(self, name: str, tensor: torch.Tensor) -> None:
+        self.name, self.shape, self.dtype, self.nbytes = name, tuple(tensor.shape), tensor.dtype, tensor.nbytes
+        self.kind = str(tensor.dtype).removeprefix("torch.")
+        self._tensor = tensor
+
+    def read(self) -> torch.Tensor:
+        return self._tensor.detach()
+
+    def release(self) -> None:
+        pass
+
+
+class MappingReader:
+    """A `CheckpointReader` over a state dict."""
+
+    format = "state_dict"
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.metadata: dict[str, str] = {}
+        self.files: tuple[str, ...] = ()
+        self.tensors = {name: _MemoryTensor(name, tensor) for name, tensor in tensors.items()}
+
+    def close(self) -> None:
+        self.tensors = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

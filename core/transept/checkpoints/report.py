@@ -60,8 +60,7 @@ class LoadReport:
         lines = [f"{self.format}: {rate} from {shorten(self.files, 2) or self.source or 'memory'}"]
         if self.tied:
             lines.append(f"tied: {', '.join(f'`{target}` to `{source}`' for target, source in self.tied.items())}")
-        keys = dict.fromkeys(key for key, _, _ in self.rewritten)
-        for key in keys:
+        for key in dict.fromkeys(key for key, _, _ in self.rewritten):
             paths = [path for one, path, _ in self.rewritten if one == key]
             lines.append(f"rewritten by `{key}`: {shorten(paths, 3)}")
         for words, names in (

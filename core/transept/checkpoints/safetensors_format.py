@@ -11,9 +11,9 @@ import ctypes
 import math
 import mmap
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -26,26 +26,12 @@ __all__ = ["DTYPES", "MAX_HEADER_BYTES", "SafetensorsFile", "SafetensorsReader",
 MAX_HEADER_BYTES = 100_000_000
 """The reference implementation's limit: above a million tensors in a file."""
 
-_NAMES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E8M0": "float8_e8m0fnu",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-    "C64": "complex64",
-}
-DTYPES: dict[str, torch.dtype] = {key: getattr(torch, name) for key, name in _NAMES.items() if hasattr(torch, name)}
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu, "BOOL": torch.bool,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+}  # fmt: skip
 """The format's dtype names and torch's."""
 
 
@@ -63,10 +49,24 @@ class SafetensorsTensor:
     file: SafetensorsFile
 
     def read(self) -> torch.Tensor:
-        return self.file.read(self)
+        """The values: a view of the map, or a copy where the file is not mapped or the bytes are not aligned."""
+        if self.nbytes == 0:
+            return torch.empty(self.shape, dtype=self.dtype)
+        if self.file.map is not None and self.start % self.dtype.itemsize == 0:
+            count = self.nbytes // self.dtype.itemsize
+            return torch.frombuffer(self.file.map, dtype=self.dtype, count=count, offset=self.start).view(self.shape)
+        tensor = torch.empty(self.shape, dtype=self.dtype)
+        self.file.stream.seek(self.start)
+        if self.file.stream.readinto(bytes_of(tensor)) != self.nbytes:
+            raise self.file.corrupt(f"it ends within `{self.name}`: it was cut while it was read")
+        return tensor
 
     def release(self) -> None:
-        self.file.release(self)
+        """Give the mapped pages that lie wholly within the tensor back to the system; they hold what the file holds."""
+        page = mmap.PAGESIZE
+        first, last = -(-self.start // page) * page, (self.start + self.nbytes) // page * page
+        if self.file.map is not None and last > first and hasattr(mmap, "MADV_DONTNEED"):
+            self.file.map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 class SafetensorsFile:
@@ -78,86 +78,64 @@ class SafetensorsFile:
 
     def __init__(self, path: str | os.PathLike[str], *, map_file: bool = True) -> None:
         self.path = Path(path)
-        self._stream = open(self.path, "rb")  # noqa: SIM115 (closed by `close`)
+        self.stream = open(self.path, "rb")  # noqa: SIM115 (closed by `close`)
         try:
             self.metadata, self.tensors = self._read_header()
-            self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_COPY) if map_file else None
+            self.map = mmap.mmap(self.stream.fileno(), 0, access=mmap.ACCESS_COPY) if map_file else None
         except BaseException:
-            self._stream.close()
+            self.stream.close()
             raise
 
     def close(self) -> None:
         """Close the file. Tensors that view the map keep it alive."""
-        self._stream.close()
-        self._map = None
+        self.stream.close()
+        self.map = None
 
-    def read(self, ref: SafetensorsTensor) -> torch.Tensor:
-        """The tensor's values: a view of the map, or a copy where the file is not mapped or the bytes are not aligned."""
-        if ref.nbytes == 0:
-            return torch.empty(ref.shape, dtype=ref.dtype)
-        if self._map is not None and ref.start % ref.dtype.itemsize == 0:
-            flat = torch.frombuffer(self._map, dtype=ref.dtype, count=ref.nbytes // ref.dtype.itemsize, offset=ref.start)
-            return flat.view(ref.shape)
-        tensor = torch.empty(ref.shape, dtype=ref.dtype)
-        self._stream.seek(ref.start)
-        if self._stream.readinto(bytes_of(tensor)) != ref.nbytes:
-            raise self._corrupt(f"it ends within `{ref.name}`: it was cut while it was read")
-        return tensor
-
-    def release(self, ref: SafetensorsTensor) -> None:
-        """Give the mapped pages that lie wholly within the tensor back to the system; they hold what the file holds."""
-        page = mmap.PAGESIZE
-        first, last = -(-ref.start // page) * page, (ref.start + ref.nbytes) // page * page
-        if self._map is not None and last > first and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
-
-    def _corrupt(self, reason: str) -> CorruptFileError:
+    def corrupt(self, reason: str) -> CorruptFileError:
         return CorruptFileError(
             f"`{self.path}` is not a sound safetensors file: {reason}. Download or save it again.", path=str(self.path)
         )
 
     def _read_header(self) -> tuple[dict[str, str], dict[str, SafetensorsTensor]]:
-        size = os.fstat(self._stream.fileno()).st_size
+        size = os.fstat(self.stream.fileno()).st_size
         if size < 10:
-            raise self._corrupt(f"it has {size} bytes")
-        length = int.from_bytes(self._stream.read(8), "little")
-        if length > size - 8:
-            raise self._corrupt(f"its header claims {length:,} bytes, {size - 8:,} are there")
-        if length > MAX_HEADER_BYTES:
-            raise self._corrupt(f"its header claims {length:,} bytes, {MAX_HEADER_BYTES:,} are allowed")
-        data = self._stream.read(length)
+            raise self.corrupt(f"it has {size} bytes")
+        length = int.from_bytes(self.stream.read(8), "little")
+        if length > min(size - 8, MAX_HEADER_BYTES):
+            raise self.corrupt(f"its header claims {length:,} bytes of {size - 8:,}; {MAX_HEADER_BYTES:,} are allowed")
+        data = self.stream.read(length)
         if len(data) != length or data[:1] != b"{":
-            raise self._corrupt("its header does not start with `{`")
+            raise self.corrupt("its header does not start with `{`")
         header = parse_json(data, f"{self.path} (header)")
         assert isinstance(header, dict)  # it starts with a brace
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise self._corrupt("its `__metadata__` is not a table of strings")
+            raise self.corrupt("its `__metadata__` is not a table of strings")
         found = [self._check_entry(name, entry, 8 + length) for name, entry in header.items()]
         found.sort(key=lambda ref: (ref.start, ref.nbytes))
         position = 8 + length
         for ref in found:
             if ref.start != position:
                 relation = "overlaps the one before" if ref.start < position else "leaves a gap before it"
-                raise self._corrupt(f"tensor `{ref.name}` {relation}")
+                raise self.corrupt(f"tensor `{ref.name}` {relation}")
             position += ref.nbytes
         if position != size:
-            raise self._corrupt(f"its tensors end at byte {position:,}, the file at {size:,}")
+            raise self.corrupt(f"its tensors end at byte {position:,}, the file at {size:,}")
         return metadata, {ref.name: ref for ref in found}
 
     def _check_entry(self, name: str, entry: Any, base: int) -> SafetensorsTensor:
         if not isinstance(entry, dict):
-            raise self._corrupt(f"the entry of `{name}` is not an object")
+            raise self.corrupt(f"the entry of `{name}` is not an object")
         kind = entry.get("dtype")
         shape, offsets = _sizes(entry.get("shape")), _sizes(entry.get("data_offsets"))
         if not isinstance(kind, str) or kind not in DTYPES:
-            raise self._corrupt(f"tensor `{name}` has the dtype {kind!r}, which this torch has not")
+            raise self.corrupt(f"tensor `{name}` has the dtype {kind!r}, which this torch has not")
         if shape is None or offsets is None or len(offsets) != 2:
-            raise self._corrupt(f"tensor `{name}` has no sound shape and offsets")
+            raise self.corrupt(f"tensor `{name}` has no sound shape and offsets")
         begin, end = offsets
         count = math.prod(shape)
         if math.prod(max(size, 1) for size in shape) >= 1 << 62 or end - begin != count * DTYPES[kind].itemsize:
-            raise self._corrupt(f"tensor `{name}` of shape {list(shape)} and dtype {kind} does not take {end - begin:,} bytes")
+            raise self.corrupt(f"tensor `{name}` of shape {list(shape)} and dtype {kind} does not take {end - begin:,} bytes")
         return SafetensorsTensor(name, shape, DTYPES[kind], kind, base + begin, end - begin, self)
 
 
@@ -190,7 +168,7 @@ class SafetensorsReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -211,17 +189,11 @@ def open_safetensors(location: Location, *, mmap: bool = True, variant: str | No
         UnsafePathError: the index names a file outside the location.
     """
     single, index = file_names(variant)
-    named = getattr(location, "file", None)
-    if named is not None and named.endswith(".index.json"):
-        single, index = "", named
-    elif named is not None:
-        single = named
-    path = location.fetch(single) if single else None
-    if path is not None:
+    named = getattr(location, "file", None) or single
+    if not named.endswith(".index.json") and (path := location.fetch(named)):
         file = SafetensorsFile(path, map_file=mmap)
         return SafetensorsReader([file], file.tensors)
-    path = location.fetch(index)
-    if path is not None:
+    if path := location.fetch(named if named.endswith(".index.json") else index):
         return _open_shards(location, path, mmap)
     there = [name for name in location.names() if name.endswith((".safetensors", ".index.json"))]
     raise CheckpointNotFoundError(
@@ -238,25 +210,20 @@ def _open_shards(location: Location, index_path: Path, map_file: bool) -> Safete
         raise CorruptFileError(f"`{index_path}` has no `weight_map` from tensor names to file names.", path=str(index_path))
     files: list[SafetensorsFile] = []
     tensors: dict[str, SafetensorsTensor] = {}
-    try:
+    with ExitStack() as opened:
         for shard in sorted(set(weight_map.values())):
             path = location.fetch(shard)
             if path is None:
                 raise CorruptFileError(f"`{index_path}` names `{shard}`, which is not there.", path=str(index_path))
-            file = SafetensorsFile(path, map_file=map_file)
-            files.append(file)
+            files.append(file := SafetensorsFile(path, map_file=map_file))
+            opened.callback(file.close)
             for name, ref in file.tensors.items():
                 if weight_map.get(name, shard) != shard or name in tensors:
-                    raise CorruptFileError(
-                        f"`{index_path}` places `{name}` in `{weight_map.get(name)}`, and `{shard}` has one too.",
-                        path=str(index_path),
-                    )
+                    claim = f"places `{name}` in `{weight_map.get(name)}`, and `{shard}` has one too"
+                    raise CorruptFileError(f"`{index_path}` {claim}.", path=str(index_path))
                 tensors[name] = ref
         absent = [name for name in weight_map if name not in tensors]
         if absent:
             raise CorruptFileError(f"`{index_path}` names tensors that no shard has: {shorten(absent)}.", path=str(index_path))
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
+        opened.pop_all()
     return SafetensorsReader(files, tensors)

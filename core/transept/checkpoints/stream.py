@@ -26,8 +26,8 @@ from ..errors import (
 )
 from ..rewrite import Rewrite, apply_rewrites, local_tensors, own_storage, set_tensor
 from .key_map import Conversion, KeyMap
-from .names import align_prefix, join_rewrites, prefix_hint, settle_ties, shared_names
-from .reader import CheckpointReader, ReleasableTensor, TensorRef
+from .names import align_prefix, all_ties, join_rewrites, prefix_hint, settle_ties
+from .reader import CheckpointReader, TensorRef
 from .report import LoadReport, Mismatch
 
 __all__ = ["LoadReport", "load_checkpoint"]
@@ -72,7 +72,7 @@ def load_checkpoint(
         RewriteError, PlacementError, CheckpointError: see the message.
     """
     start = time.perf_counter()
-    ties = {**shared_names(model), **getattr(model, "tied_weights", {})}
+    ties = all_ties(model)
     original = local_tensors(model)
     apply_rewrites(model, rewrites)
     stream = _Stream(model, reader, _Target(model, dtype, device, device_of, place), progress)
@@ -115,10 +115,14 @@ class _Target:
         kept = wanted in (torch.float16, torch.bfloat16) and any(f".{part}." in f".{name}." for part in keep)
         return torch.float32 if kept else wanted
 
-    def prepare(self, name: str, tensor: Tensor) -> Tensor:
-        """The tensor in its dtype, on its device ("disk": on the CPU); the same object when it is already."""
+    def memory_for(self, name: str) -> torch.device:
+        """The device where a tensor is made; what goes to the disk is made on the CPU."""
         device = self.device_for(name)
-        return tensor.to("cpu" if device == "disk" else device, self.dtype_for(name, tensor.dtype))
+        return torch.device("cpu" if device == "disk" else device)
+
+    def prepare(self, name: str, tensor: Tensor, *, cast: bool = True) -> Tensor:
+        """The tensor on its device and, with `cast`, in its dtype; the same object when it is already."""
+        return tensor.to(self.memory_for(name), self.dtype_for(name, tensor.dtype) if cast else tensor.dtype)
 
 
 class _Stream:
@@ -158,7 +162,7 @@ class _Stream:
         absent = [name for name in self.slots if name not in graph and name not in filled]
         new = tuple(getattr(self.model, "new_on_load", ()))
         self.initialize += [name for name in absent if any(fnmatchcase(name, pattern) for pattern in new)]
-        recomputed = [name for name in absent if not isinstance(self.slots[name], nn.Parameter) and self._reset_of(name)]
+        recomputed = [name for name in absent if self._is_recomputed(name)]
         self.missing = [*(name for name in absent if name not in self.initialize and name not in recomputed), *lost]
         self.lost = lost
 
@@ -183,8 +187,9 @@ class _Stream:
             names=[one.name for one in found],
         )
 
-    def _reset_of(self, name: str) -> Any:
-        return getattr(self.model.get_submodule(name.rpartition(".")[0]), "reset_buffers", None)
+    def _is_recomputed(self, name: str) -> bool:
+        owner = self.model.get_submodule(name.rpartition(".")[0])
+        return not isinstance(self.slots[name], nn.Parameter) and hasattr(owner, "reset_buffers")
 
     def refuse(self, strict: bool, original: Mapping[str, Tensor]) -> None:
         """Raise for what must not pass; with `strict=False` only for what cannot be mended."""
@@ -236,7 +241,7 @@ class _Stream:
                 continue
             if tensor.shape != slot.shape:
                 raise self._mismatch([Mismatch(name, tuple(tensor.shape), tuple(slot.shape))])
-            ready = tensor if name in self.by_rewrite else self.target.prepare(name, tensor)
+            ready = self.target.prepare(name, tensor, cast=name not in self.by_rewrite)
             if conversion.changes and not isinstance(ready, nn.Parameter):
                 ready = own_storage(ready)
             if conversion.changes or ready is not tensor:
@@ -247,8 +252,7 @@ class _Stream:
             self._put(name, ready)
         if copied:
             for ref in refs:
-                if isinstance(ref, ReleasableTensor):
-                    ref.release()
+                ref.release()
 
     def _put(self, name: str, tensor: Tensor) -> None:
         if self.target.device_for(name) == "disk" and self.target.place is not None:
@@ -266,31 +270,25 @@ class _Stream:
             set_tensor(self.model, target, self.model.get_parameter(source))
         elsewhere = set(self.report.placed_elsewhere)
         for path, module in self.model.named_modules():
-            volatile = [name for name in module._non_persistent_buffers_set if module._buffers[name] is not None]
             names = [
-                name for name, buffer in module._buffers.items() if buffer is not None and (name in volatile or buffer.is_meta)
+                name
+                for name, buffer in module._buffers.items()
+                if buffer is not None and (name in module._non_persistent_buffers_set or buffer.is_meta)
+                if (f"{path}.{name}" if path else name) not in elsewhere
             ]
-            names = [name for name in names if (f"{path}.{name}" if path else name) not in elsewhere]
+            if names and not hasattr(module, "reset_buffers"):
+                raise CheckpointError(
+                    f"`{path or type(module).__name__}` ({type(module).__name__}) has the buffers {shorten(names)}, which no "
+                    "checkpoint holds, and no `reset_buffers(device)` that computes them: give its class one.",
+                    path=path,
+                )
             if names:
-                self._reset(path, module, names)
+                module.reset_buffers(self.target.memory_for(f"{path}.{names[0]}" if path else names[0]))
         known = elsewhere | {target for target, source in self.report.tied.items() if source in elsewhere}
-        left = [name for name, tensor in local_tensors(self.model).items() if tensor.is_meta and name not in known]
-        left += [name for name, buffer in self.model.named_buffers() if buffer.is_meta and name not in known]
+        held = {**local_tensors(self.model), **dict(self.model.named_buffers())}
+        left = [name for name, tensor in held.items() if tensor.is_meta and name not in known]
         if left:
-            raise CheckpointError(
-                f"After loading, {shorten(left)} still have no data: their module must be one that can be filled."
-            )
-
-    def _reset(self, path: str, module: nn.Module, names: list[str]) -> None:
-        reset: Any = getattr(module, "reset_buffers", None)
-        if reset is None:
-            raise CheckpointError(
-                f"`{path or type(module).__name__}` ({type(module).__name__}) has the buffers {shorten(names)}, which no checkpoint "
-                "holds, and no `reset_buffers(device)` that computes them: give its class one.",
-                path=path,
-            )
-        device = self.target.device_for(f"{path}.{names[0]}" if path else names[0])
-        reset(torch.device("cpu" if device == "disk" else device))
+            raise CheckpointError(f"After loading, {shorten(left)} still have no data: their module cannot be filled.")
 
     def _initialize(self) -> None:
         """Initialise new parameters as the model does, without touching what was loaded beside them."""
@@ -299,25 +297,25 @@ class _Stream:
             by_owner.setdefault(name.rpartition(".")[0], []).append(name)
         for path, names in by_owner.items():
             owner = self.model.get_submodule(path)
+            new = {name.rpartition(".")[2]: name for name in names}
             loaded = {name: tensor for name, tensor in {**owner._parameters, **owner._buffers}.items() if tensor is not None}
-            new = {name.rpartition(".")[2] for name in names}
             with torch.no_grad():
                 for name, tensor in loaded.items():
-                    full = f"{path}.{name}" if path else name
-                    device = self.target.device_for(full)
-                    dtype = self.target.dtype_for(full, tensor.dtype) if name in new else tensor.dtype
+                    dtype = self.target.dtype_for(new[name], tensor.dtype) if name in new else tensor.dtype
                     set_tensor(
-                        owner, name, torch.zeros(tensor.shape, dtype=dtype, device="cpu" if device == "disk" else device)
+                        owner,
+                        name,
+                        torch.zeros(tensor.shape, dtype=dtype, device=self.target.memory_for(new.get(name, names[0]))),
                     )
-                self._draw(owner, path, names)
+                self._draw(owner, names)
             for name, tensor in loaded.items():
-                if name not in new:
+                if name in new:
+                    self._put(new[name], {**owner._parameters, **owner._buffers}[name])  # type: ignore[arg-type]
+                else:
                     set_tensor(owner, name, tensor)
-            for name in names:
-                self._put(name, local_tensors(self.model)[name])
         self.report.newly_initialized = list(self.initialize)
 
-    def _draw(self, owner: nn.Module, path: str, names: list[str]) -> None:
+    def _draw(self, owner: nn.Module, names: list[str]) -> None:
         draw: Any = getattr(self.model, "_init_weights", None)
         reset: Any = getattr(owner, "reset_parameters", None)
         if draw is not None:
@@ -326,6 +324,6 @@ class _Stream:
             reset()
         else:
             raise MissingTensorsError(
-                f"The checkpoint lacks {shorten(names)}, and neither the model nor `{path}` knows how to initialise them.",
+                f"The checkpoint lacks {shorten(names)}, and neither the model nor `{type(owner).__name__}` initialises them.",
                 names=names,
             )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from glob import escape
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -40,12 +41,6 @@ class _Entry:
     kind: str
     shape: tuple[int, ...]
     nbytes: int
-
-
-@dataclass
-class _Shard:
-    entries: list[_Entry] = field(default_factory=list)
-    nbytes: int = 0
 
 
 def save_tensors(
@@ -74,7 +69,6 @@ def save_tensors(
             that was there before still is.
     """
     target = Path(folder)
-    header = {"format": "pt"} if metadata is None else dict(metadata)
     limit = parse_size(max_shard_size)
     single, index = file_names(variant)
     stem = single.removesuffix(".safetensors")
@@ -83,17 +77,18 @@ def save_tensors(
         target.mkdir(parents=True, exist_ok=True)
         _sweep(target)
         shards = _plan([_describe(name, value) for name, value in tensors.items()], limit)
+        sharded = len(shards) > 1
         old = _standing(target, index)
-        names = [single] if len(shards) == 1 else _shard_names(stem, len(shards), old)
+        names = _shard_names(stem, len(shards), old) if sharded else [single]
         temporary = [target / temporary_name(name) for name in names]
+        made += temporary
         for path, shard in zip(temporary, shards, strict=True):
-            made.append(path)
-            _write(path, shard.entries, tensors, header)
-        if len(shards) > 1:
+            _write(path, shard, tensors, {"format": "pt"} if metadata is None else metadata)
+        if sharded:
             made += [target / name for name in names]
         for path, name in zip(temporary, names, strict=True):
             os.replace(path, target / name)
-        if len(shards) > 1:
+        if sharded:
             sync(target)
             atomic_write_text(target / index, _index(shards, names))
     except OSError as error:
@@ -102,12 +97,11 @@ def save_tensors(
         raise SaveError(f"Weights could not be saved in `{target}`: {error}. What was there before still is.") from error
     finally:
         used = _standing(target, index)
-        for path in made:
-            if path.name not in used:
-                with suppress(OSError):
-                    path.unlink()
-    _remove(target, [single if len(shards) > 1 else index, *old.difference(names), *_unused(target, stem, names)])
-    return target / (single if len(shards) == 1 else index)
+        _remove(path for path in made if path.name not in used)
+    stale = [target / name for name in (single if sharded else index, *sorted(old.difference(names)))]
+    # what readers look at first goes first; then shards of earlier saves that nothing refers to
+    _remove([*stale, *(path for path in target.glob(f"{escape(stem)}-[0-9]*-of-[0-9]*.safetensors") if path.name not in names)])
+    return target / (index if sharded else single)
 
 
 def parse_size(size: int | str) -> int:
@@ -134,25 +128,28 @@ def _describe(name: str, value: Lazy) -> _Entry:
     return _Entry(name, kind, tuple(tensor.shape), tensor.numel() * tensor.element_size())
 
 
-def _plan(entries: list[_Entry], limit: int) -> list[_Shard]:
+def _plan(entries: list[_Entry], limit: int) -> list[list[_Entry]]:
     """Fill shards in the order given; tensors of one module stay together where they fit."""
-    shards = [_Shard()]
     groups: dict[str, list[_Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.name.rpartition(".")[0], []).append(entry)
+    shards: list[list[_Entry]] = [[]]
+    filled = 0
     for group in groups.values():
-        together = sum(entry.nbytes for entry in group)
-        parts = [group] if together <= limit else [[entry] for entry in group]
-        for part in parts:
-            size = sum(entry.nbytes for entry in part)
-            if shards[-1].entries and shards[-1].nbytes + size > limit:
-                shards.append(_Shard())
-            shards[-1].entries += part
-            shards[-1].nbytes += size
+        for part in [group] if _size(group) <= limit else [[entry] for entry in group]:
+            if shards[-1] and filled + _size(part) > limit:
+                shards.append([])
+                filled = 0
+            shards[-1] += part
+            filled += _size(part)
     for shard in shards:
         # widest first, so that each tensor is aligned to its own item size
-        shard.entries.sort(key=lambda entry: -DTYPES[entry.kind].itemsize)
+        shard.sort(key=lambda entry: -DTYPES[entry.kind].itemsize)
     return shards
+
+
+def _size(entries: list[_Entry]) -> int:
+    return sum(entry.nbytes for entry in entries)
 
 
 def _write(path: Path, entries: list[_Entry], tensors: Mapping[str, Lazy], metadata: Mapping[str, str]) -> None:
@@ -168,64 +165,49 @@ def _write(path: Path, entries: list[_Entry], tensors: Mapping[str, Lazy], metad
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for entry in entries:
-            _write_tensor(file, entry, tensors[entry.name])
+            value = tensors[entry.name]
+            tensor = (value if isinstance(value, Tensor) else value()).detach()
+            if tuple(tensor.shape) != entry.shape or _KINDS.get(tensor.dtype) != entry.kind:
+                raise SaveError(f"`{entry.name}` changed its shape or dtype while it was saved.", name=entry.name)
+            if entry.nbytes:
+                tensor = tensor.cpu().resolve_conj().resolve_neg().contiguous()
+                file.write(bytes_of(tensor))
+            del tensor  # before the next one is made
         file.flush()
         os.fsync(file.fileno())
 
 
-def _write_tensor(file: BinaryIO, entry: _Entry, value: Lazy) -> None:
-    tensor = (value if isinstance(value, Tensor) else value()).detach()
-    if tuple(tensor.shape) != entry.shape or _KINDS.get(tensor.dtype) != entry.kind:
-        raise SaveError(f"`{entry.name}` changed its shape or dtype while it was saved.", name=entry.name)
-    if entry.nbytes:
-        tensor = tensor.cpu().resolve_conj().resolve_neg().contiguous()
-        file.write(bytes_of(tensor))
-
-
 def _standing(folder: Path, index: str) -> set[str]:
-    """Shards that the index in the folder uses."""
-    if not (folder / index).is_file():
-        return set()
+    """Shards that the index in the folder uses; names of anything else in it do not count."""
     try:
         found = read_json(folder / index)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return set()
     weight_map = found.get("weight_map") if isinstance(found, dict) else None
-    return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
+    names = map(str, weight_map.values()) if isinstance(weight_map, dict) else ()
+    return {name for name in names if name == Path(name).name and name.endswith(".safetensors")}
 
 
-def _shard_names(stem: str, count: int, old: set[str]) -> list[str]:
+def _shard_names(stem: str, total: int, old: set[str]) -> list[str]:
     """The peer's names, or, where the standing index uses one of them, the same with a number after the stem."""
-    generation = 1
-    while True:
+    for generation in count(1):
         start = stem if generation == 1 else f"{stem}-{generation}"
-        names = [f"{start}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+        names = [f"{start}-{number:05d}-of-{total:05d}.safetensors" for number in range(1, total + 1)]
         if old.isdisjoint(names):
             return names
-        generation += 1
+    raise AssertionError  # one of the numbers is free
 
 
-def _index(shards: list[_Shard], names: list[str]) -> str:
-    weight_map = {entry.name: name for shard, name in zip(shards, names, strict=True) for entry in shard.entries}
-    metadata = {"total_size": sum(shard.nbytes for shard in shards)}
+def _index(shards: list[list[_Entry]], names: list[str]) -> str:
+    weight_map = {entry.name: name for name, shard in zip(names, shards, strict=True) for entry in shard}
+    metadata = {"total_size": sum(map(_size, shards))}
     return json.dumps({"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}, indent=2) + "\n"
 
 
-def _unused(folder: Path, stem: str, names: list[str]) -> list[str]:
-    """Shards of earlier saves in the folder that nothing refers to."""
-    return [
-        path.name
-        for path in folder.glob("*-of-*.safetensors")
-        if path.name.startswith(f"{stem}-") and path.name not in names and path.name[-17:-12].isdigit()
-    ]
-
-
-def _remove(folder: Path, names: list[str]) -> None:
-    """Remove what only the old checkpoint used, in this order: what readers look at first comes first."""
-    for name in names:
-        if name == Path(name).name:
-            with suppress(OSError):
-                (folder / name).unlink()
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _sweep(folder: Path) -> None:

@@ -60,17 +60,10 @@ def _preferences(text: str) -> dict[tuple[str, str], str]:
 
 
 def choose(offers: list[PluginEntry], names: frozenset[str] | None, prefer: str | None) -> PluginEntry:
-    """The one offer that serves a key.
-
-    Args:
-        offers: all that is installed for the key, at least one.
-        names: the dists that may serve; None: all.
-        prefer: the dist that was chosen for the key; None: nobody chose.
+    """The one of the offers for a key that serves, where `names` are the dists that may, and `prefer` the one that was chosen.
 
     Raises: PluginBlockedError, DuplicatePluginError, or PluginError when the chosen dist does not offer the key.
     """
-    if len(offers) == 1 and prefer in (None, offers[0].dist) and (names is None or offers[0].dist in names):
-        return offers[0]
     kind, key = offers[0].kind, offers[0].key
     what = f"{noun(kind)} '{key}'"
     wanted = [offer for offer in offers if prefer in (None, offer.dist)]
@@ -84,13 +77,11 @@ def choose(offers: list[PluginEntry], names: frozenset[str] | None, prefer: str 
         )
     free = [offer for offer in wanted if names is None or offer.dist in names]
     if not free:
-        blocked = wanted[0].dist
+        dist, version = wanted[0].dist, wanted[0].version
         raise PluginBlockedError(
-            f"`{blocked}` {wanted[0].version} provides {what}, and `{ALLOW}={os.environ.get(ALLOW, '')}` does not allow it. "
-            f"Add `{blocked}` to the variable, or unset it",
-            kind=kind,
-            key=key,
-            dist=blocked,
+            f"`{dist}` {version} provides {what}, and `{ALLOW}={os.environ.get(ALLOW, '')}` does not allow it. "
+            f"Add `{dist}` to the variable, or unset it",
+            **{"kind": kind, "key": key, "dist": dist},
         )
     if len(free) > 1:
         raise DuplicatePluginError(

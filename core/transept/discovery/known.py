@@ -28,17 +28,8 @@ KINDS = {
 }
 """Each kind has the entry-point group ``transept.<kind>``; what people call its keys."""
 
-EVENTS = frozenset(
-    {
-        "config_created",
-        "model_loaded",
-        "model_saved",
-        "generation_started",
-        "generation_step",
-        "generation_finished",
-        "training_event",
-    }
-)
+_EVENTS = "config_created model_loaded model_saved generation_started generation_step generation_finished training_event"
+EVENTS = frozenset(_EVENTS.split())
 """The hooks of the kind `observers`, known here so that announcing to nobody imports nothing."""
 
 _FAMILIES = "albert bart bert distilbert gemma2 gpt2 gpt_neox llama mistral qwen2 qwen3 roberta t5 vit whisper"
@@ -49,13 +40,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
     "attention": {"flex": "flex_attention", "flash": "flash_attention_2 flash_attention_3", "paged": "paged"},
     "quantizers": {
         "bitsandbytes": "bitsandbytes bitsandbytes_4bit bitsandbytes_8bit",
-        "torchao": "torchao",
-        "int8": "int8",
-        "gguf": "gguf",
-        "gptq": "gptq",
-        "awq": "awq",
-        "compressed-tensors": "compressed-tensors",
-        "hqq": "hqq",
+        **{name: name for name in ("torchao", "int8", "gguf", "gptq", "awq", "compressed-tensors", "hqq")},
     },
     "checkpoints": {"gguf": "gguf", "ctranslate2": "ctranslate2"},
     "sources": {"pypi": "pypi"},
@@ -74,10 +59,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "whisper": "automatic-speech-recognition",
         "vit": "image-classification",
     },
-    "processors": {
-        "vit": "ViTImageProcessor ViTImageProcessorFast",
-        "whisper": "WhisperFeatureExtractor WhisperProcessor",
-    },
+    "processors": {"vit": "ViTImageProcessor ViTImageProcessorFast", "whisper": "WhisperFeatureExtractor WhisperProcessor"},
     "optimizers": {"trainer": "adamw_torch adamw_torch_fused adafactor sgd adagrad rmsprop"},
     "schedulers": {
         "trainer": "linear cosine cosine_with_restarts polynomial constant constant_with_warmup inverse_sqrt reduce_lr_on_plateau "

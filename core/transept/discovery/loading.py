@@ -27,16 +27,16 @@ REGISTERED = "(registered)"
 
 
 def load_object(reference: str, owner: str) -> Any:
-    """Import what a record names.
-
-    Args:
-        reference: ``"package.module:Name"``, or a module alone.
-        owner: whose record it is, for the message: a dist and its version.
+    """Import what a record of `owner` (a dist and its version) names: ``"package.module:Name"``, or a module alone.
 
     Raises: PluginImportError with the owner and the cause's text; the cause is chained.
     """
     module_name, _, path = reference.partition(":")
     try:
+        # A package before its modules: asked for a module, Python locks that first, and a thread that is importing the
+        # package at the time waits for it in a circle.
+        for end in (i for i, char in enumerate(module_name) if char == "."):
+            importlib.import_module(module_name[:end])
         found: Any = importlib.import_module(module_name)
         for name in filter(None, path.split(".")):
             if not hasattr(found, name):
@@ -85,22 +85,21 @@ class LoadedPlugin:
             self.manager.check_pending()
             self.hooks = frozenset(hook for hook, caller in vars(self.manager.hook).items() if _implemented(caller))
         except (pluggy.PluginValidationError, ValueError) as cause:
-            raise PluginRecordError(
+            raise self._wrong(
                 f"{owner} does not keep to the hooks of transept-hookspecs: {cause}. Hooks are written as in "
-                f"`transept_hookspecs.hooks`, and marked with its `@hookimpl`",
-                owner=owner,
+                f"`transept_hookspecs.hooks`, and marked with its `@hookimpl`"
             ) from cause
         trace(self.manager)
         self.kinds = [kind for kind in RECORD_KINDS if f"provide_{kind}" in self.hooks]
         self._records: dict[str, dict[str, Record]] = {}
 
     def records(self, kind: str) -> Mapping[str, Record]:
-        """What its hook of this kind returns, by key; the hook is called once.
+        """What its hook of this kind returns, by key; of two threads that ask at once, both get the first answer.
 
         Raises: PluginRecordError.
         """
         if kind not in self._records:
-            self._records[kind] = self._ask(kind)
+            self._records.setdefault(kind, self._ask(kind))
         return self._records[kind]
 
     def offers(self, kind: str, key: str) -> bool:
@@ -108,31 +107,25 @@ class LoadedPlugin:
         return key in self._records.get(kind, ())
 
     def _ask(self, kind: str) -> dict[str, Record]:
-        hook = f"provide_{kind}"
+        hook, name = f"provide_{kind}", f"`provide_{kind}` of {self.owner}"
         if hook not in self.hooks:
             forgot = " It has a function of that name: decorate it with `@hookimpl`." if hasattr(self.plugin, hook) else ""
-            raise PluginRecordError(f"{self.owner} implements no hook `{hook}`.{forgot}", owner=self.owner, kind=kind)
+            raise self._wrong(f"{self.owner} implements no hook `{hook}`.{forgot}", kind=kind)
         try:
-            answers = getattr(self.manager.hook, hook)()
-            records = [record for answer in answers for record in _listed(answer)]
+            records = [record for answer in getattr(self.manager.hook, hook)() for record in _listed(answer)]
         except (Exception, SystemExit) as cause:
-            raise PluginRecordError(
-                f"`{hook}` of {self.owner} failed: {type(cause).__name__}: {cause}", owner=self.owner, kind=kind
-            ) from cause
+            raise self._wrong(f"{name} failed: {type(cause).__name__}: {cause}", kind=kind) from cause
         found: dict[str, Record] = {}
         for record in records:
             if not isinstance(record, self.types[kind]):
-                raise PluginRecordError(
-                    f"`{hook}` of {self.owner} returned {_short(record)}; it must return records of the type "
-                    f"`{self.types[kind].__name__}`",
-                    owner=self.owner,
-                    kind=kind,
-                )
+                wanted = f"it must return records of the type `{self.types[kind].__name__}`"
+                raise self._wrong(f"{name} returned {_short(record)}; {wanted}", kind=kind)
             if found.setdefault(record.key, record) is not record:
-                raise PluginRecordError(
-                    f"`{hook}` of {self.owner} returned two records with the key `{record.key}`", owner=self.owner, kind=kind
-                )
+                raise self._wrong(f"{name} returned two records with the key `{record.key}`", kind=kind)
         return found
+
+    def _wrong(self, message: str, **fields: object) -> PluginRecordError:
+        return PluginRecordError(message, owner=self.owner, **fields)
 
     def record(self, entry: PluginEntry) -> Record:
         """The record that an entry point promises.
@@ -141,13 +134,11 @@ class LoadedPlugin:
         """
         records = self.records(entry.kind)
         if entry.key not in records:
-            raise PluginRecordError(
+            raise self._wrong(
                 f"{self.owner} has an entry point `{entry.key}` in the group `transept.{entry.kind}`, and "
                 f"`provide_{entry.kind}` returned no record with that key: its keys are {shorten(records) or 'none'}."
                 f"{did_you_mean(entry.key, records)} A record's key must equal the entry point's name",
-                owner=self.owner,
-                kind=entry.kind,
-                key=entry.key,
+                **{"kind": entry.kind, "key": entry.key},
             )
         return records[entry.key]
 
@@ -172,10 +163,7 @@ def _short(value: object) -> str:
 
 
 def import_plugin(entry: PluginEntry) -> LoadedPlugin:
-    """Import the module that an entry names and register it as ``dist:module``.
-
-    Raises: PluginImportError, PluginRecordError.
-    """
+    """Import the module that an entry names. Raises: PluginImportError, PluginRecordError"""
     owner = f"`{entry.dist}` {entry.version}"
     return LoadedPlugin(load_object(entry.module, owner), f"{entry.dist}:{entry.module}", f"{owner} (`{entry.module}`)")
 
@@ -200,18 +188,18 @@ class _Guarded:
     def __init__(self, plugin: LoadedPlugin, events: Iterable[str]) -> None:
         for event in events:
             for impl in getattr(plugin.manager.hook, event).get_hookimpls():
-                setattr(self, event, self._guard(impl, plugin.owner))
+                setattr(self, event, _guard(impl, plugin.owner))
 
-    @staticmethod
-    def _guard(impl: HookImpl, owner: str) -> object:
-        @wraps(impl.function)
-        def guarded(*args: object) -> None:
-            try:
-                impl.function(*args)
-            except Exception as error:
-                warnings.warn(f"The observer {owner} failed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
 
-        return guarded
+def _guard(impl: HookImpl, owner: str) -> object:
+    @wraps(impl.function)
+    def guarded(*args: object) -> None:
+        try:
+            impl.function(*args)
+        except Exception as error:
+            warnings.warn(f"The observer {owner} failed: {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
+
+    return guarded
 
 
 def trace(manager: PluginManager) -> None:

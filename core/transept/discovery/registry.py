@@ -98,9 +98,7 @@ class PluginRegistry:
         """Name and version of the dist that serves a key. Imports nothing. Raises what `get` raises."""
         if self._own(kind, key) is not None:
             return REGISTERED, ""
-        entry = self._choose(kind, key)
-        if entry is None:
-            raise self._not_found(kind, key)
+        entry = self._entry(kind, key)
         return entry.dist, entry.version
 
     # Listing
@@ -176,12 +174,11 @@ class PluginRegistry:
         _check_kind(kind)
         if dist is None:
             self._state.preferences.pop((kind, key), None)
-            return
-        offers = self._offers(kind, key)
-        if not offers:
-            raise self._not_found(kind, key)
-        choose(offers, None, normalise(dist))
-        self._state.preferences[kind, key] = normalise(dist)
+        else:
+            offers = self._offers(kind, key)
+            if not offers:
+                raise self._not_found(kind, key)
+            self._state.preferences[kind, key] = choose(offers, None, normalise(dist)).dist
         self._state.broken.clear()
 
     def register(self, plugin: object, name: str) -> Registration:
@@ -213,9 +210,7 @@ class PluginRegistry:
 
     def public_name(self, name: str) -> Any:
         """What a plugin offers under a name: `BertModel`. Imports the module that it lives in. Raises what `get` raises."""
-        entry = self._choose("api", name)
-        if entry is None:
-            raise self._not_found("api", name)
+        entry = self._entry("api", name)
         self._check(entry)
         return load_object(entry.module, f"`{entry.dist}` {entry.version}")
 
@@ -227,11 +222,13 @@ class PluginRegistry:
             raise PluginError(f"`{event}` is no event.{did_you_mean(event, EVENTS)} Events: {shorten(sorted(EVENTS), 20)}")
         state = self._state
         mark = (state.index, state.registered, os.environ.get(ALLOW))
-        if state.index is None or state.observers[0] != mark:
+        known, manager = state.observers  # as one: another thread may put others in their place
+        if state.index is None or known != mark:
             mark = (self._index(), state.registered, os.environ.get(ALLOW))
-            state.observers = (mark, self._observers())
-        if state.observers[1] is not None:
-            getattr(state.observers[1].hook, event)(**details)
+            manager = self._observers()
+            state.observers = (mark, manager)
+        if manager is not None:
+            getattr(manager.hook, event)(**details)
 
     def _observers(self) -> PluginManager | None:
         index, found = self._index(), [plugin for plugin in self._state.registered if EVENTS & plugin.hooks]
@@ -287,6 +284,12 @@ class PluginRegistry:
             return None
         return choose(offers, names, self._state.preferences.get((kind, key)) or preferred(kind, key))
 
+    def _entry(self, kind: str, key: str) -> PluginEntry:
+        entry = self._choose(kind, key)
+        if entry is None:
+            raise self._not_found(kind, key)
+        return entry
+
     def _check(self, entry: PluginEntry) -> None:
         dist = self._index().dists.get(entry.dist)
         if dist is None or dist in self._state.compatible:
@@ -310,11 +313,8 @@ class PluginRegistry:
             warnings.warn(message, RuntimeWarning, stacklevel=3)
 
     def _not_found(self, kind: str, key: object) -> PluginNotFoundError:
-        return PluginNotFoundError(
-            f"No installed plugin provides {noun(kind)} {key!r:.100}.{self._hint(kind, key)}".removesuffix("."),
-            kind=kind,
-            key=key,
-        )
+        said = f"No installed plugin provides {noun(kind)} {key!r:.100}.{self._hint(kind, key)}".removesuffix(".")
+        return PluginNotFoundError(said, kind=kind, key=key)
 
     def _hint(self, kind: str, key: object) -> str:
         if self._state.sealed:
@@ -323,9 +323,8 @@ class PluginRegistry:
             return " A key is a string"
         for plugin in self._state.plugins.values():
             if plugin.offers(kind, key):
-                return (
-                    f" {plugin.owner} has a record of it without an entry point: declare it in `transept.{kind}` and reinstall"
-                )
+                found = f" {plugin.owner} has a record of it without an entry point"
+                return f"{found}: declare it in `transept.{kind}` and reinstall"
         installed = [entry.key for entry in self._index().entries(kind)]
         dist = known_dist(kind, key)
         near = did_you_mean(key[:100], installed if dist else {*installed, *known_keys(kind)})
@@ -334,11 +333,7 @@ class PluginRegistry:
         return f" Installed: {shorten(installed, 12) or 'none'}"
 
 
-_STATUS: dict[type[PluginError], str] = {
-    PluginBlockedError: "blocked",
-    DuplicatePluginError: "duplicate",
-    PluginVersionError: "incompatible",
-}
+_STATUS = {PluginBlockedError: "blocked", DuplicatePluginError: "duplicate", PluginVersionError: "incompatible"}
 
 
 def _check_kind(kind: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import groupby
 
-__all__ = ["satisfies", "version_key"]
-
 Key = tuple[int, tuple[int, ...], tuple[int, int], int, tuple[int, int]]
 """Epoch, release without trailing zeros, pre-release, post-release, dev-release; sorts as PEP 440 says."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import string
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,21 @@ from .paths import check_name, safe_join
 
 __all__ = ["HubLocation", "is_repository_id", "upload_folder"]
 
-_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
-
 
 def is_repository_id(name: str) -> bool:
-    """Whether the hub could have a repository of that name: `owner/name` or `name`, at most 96 characters."""
-    parts = name.split("/")
-    return (
-        len(parts) <= 2
-        and len(name) <= 96
-        and all(part and _ID_CHARACTERS.issuperset(part) and part[0] not in "-." and part[-1] not in "-." for part in parts)
-        and "--" not in name
-        and ".." not in name
-    )
+    """Whether the hub could have a repository of that name: `owner/name` or `name`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 class HubLocation(Location):
-    """A repository of the hub at one commit.
-
-    Online, one request lists the files and fixes the commit, so that all files are of one state; offline, the cache's snapshot
-    of the revision stands for it.
-    """
+    """A repository of the hub at one commit: one request lists its files and fixes it; offline the cache's snapshot serves."""
 
     source = "hub"
 
@@ -56,12 +49,11 @@ class HubLocation(Location):
         self._token = token
         self._cache = Path(cache_dir) if cache_dir is not None else Path(constants.HF_HUB_CACHE)
         self._repository = self._cache / ("models--" + name.replace("/", "--"))
-        self._offline = local_files_only or constants.HF_HUB_OFFLINE
         self._force = force_download
         wanted = check_name(revision, name) if revision is not None else constants.DEFAULT_REVISION
-        why = "the cache alone was asked for" if local_files_only else "HF_HUB_OFFLINE is set"
-        if not self._offline:
-            why = self._list_online(wanted)
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
+        why = "the cache alone was asked for" if local_files_only else why or self._list_online(wanted)
+        self._offline = bool(why)
         if self._offline and force_download:
             raise CheckpointNotFoundError(f"{why}, and `force_download=True` needs the hub", name=name)
         if self._offline:
@@ -70,25 +62,21 @@ class HubLocation(Location):
             raise CheckpointNotFoundError(f"`{name}` has no files in subfolder `{subfolder}`", name=name)
 
     def _list_online(self, wanted: str) -> str:
-        """List the repository; when the hub can't be reached, turn to the cache and return why."""
+        """List the repository; returns why the hub can't be reached, or nothing."""
         from huggingface_hub import HfApi
         from huggingface_hub import errors as hub
 
         try:
             info = HfApi(token=self._token).model_info(self.name, revision=wanted, timeout=10)
-        except hub.GatedRepoError as error:
-            raise CheckpointNotFoundError(
-                f"`{self.name}` is gated: accept its terms on its page, then pass `token=` or run `hf auth login`",
-                name=self.name,
-            ) from error
-        except hub.RepositoryNotFoundError as error:
-            raise CheckpointNotFoundError(
-                f"the hub has no repository `{self.name}`, or it is private and the token does not open it", name=self.name
-            ) from error
-        except hub.RevisionNotFoundError as error:
-            raise CheckpointNotFoundError(f"`{self.name}` has no revision `{wanted}`", name=self.name) from error
         except (hub.HTTPError, OSError) as error:
-            self._offline = True
+            known = {
+                hub.GatedRepoError: f"`{self.name}` is gated: accept its terms on its page, then pass `token=` or run `hf auth login`",
+                hub.RepositoryNotFoundError: f"the hub has no repository `{self.name}`, or it is private and the token does not open it",
+                hub.RevisionNotFoundError: f"`{self.name}` has no revision `{wanted}`",
+            }
+            for kind, reason in known.items():
+                if isinstance(error, kind):
+                    raise CheckpointNotFoundError(reason, name=self.name) from error
             return f"the hub could not be reached ({type(error).__name__}: {_first_line(error)})"
         self.revision = str(info.sha)
         self._files = tuple(sorted(sibling.rfilename for sibling in info.siblings or ()))
@@ -125,18 +113,18 @@ class HubLocation(Location):
         full = self._prefix + check_name(name, self.name)
         if full not in self._files:
             return None
-        snapshot = self._repository / "snapshots" / str(self.revision)
         if not self._offline:
             self._download(full)
-        return safe_join(snapshot, full)
+        return safe_join(self._repository / "snapshots" / str(self.revision), full)
 
     def _download(self, full: str) -> None:
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HTTPError
 
         arguments: dict[str, Any] = {"revision": self.revision, "cache_dir": self._cache, "token": self._token}
         try:
             hf_hub_download(self.name, full, force_download=self._force, **arguments)
-        except OSError as error:
+        except (HTTPError, OSError) as error:
             raise CheckpointNotFoundError(
                 f"`{full}` of `{self.name}` could not be downloaded: {_first_line(error)}. Try again, or use what the cache has "
                 "with `local_files_only=True`.",
@@ -162,18 +150,20 @@ def upload_folder(
     from huggingface_hub.errors import HTTPError
 
     api = HfApi(token=token)
+    message = commit_message or "Upload model"
     try:
         repository = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        done = api.upload_folder(
-            repo_id=repository,
-            folder_path=os.fspath(folder),
-            commit_message=commit_message or "Upload model",
-            revision=revision,
-            ignore_patterns=[".*.tmp"],
+        return str(
+            api.upload_folder(
+                repo_id=repository,
+                folder_path=os.fspath(folder),
+                commit_message=message,
+                revision=revision,
+                ignore_patterns=[".*.tmp"],
+            )
         )
     except (HTTPError, OSError, ValueError) as error:
         raise SaveError(f"`{repo_id}` could not be uploaded: {_first_line(error)}", name=repo_id) from error
-    return str(done)
 
 
 def _first_line(error: BaseException) -> str:

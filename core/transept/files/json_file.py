@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 
 from ..errors import CorruptFileError
 
@@ -39,20 +40,14 @@ def parse_json(data: bytes, where: str) -> object:
         reason = f"byte {error.start} is not UTF-8"
     except json.JSONDecodeError as error:
         reason = f"line {error.lineno}, column {error.colno}: {error.msg}"
-    except _DuplicateKeyError as error:
-        reason = f"key {error.args[0]!r} stands twice in one object"
     except (ValueError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise CorruptFileError(f"`{where}` is not valid JSON: {reason}. Download or write it again.", path=where)
 
 
-class _DuplicateKeyError(ValueError):
-    pass
-
-
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        raise _DuplicateKeyError(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {twice!r} stands twice in one object")
     return found

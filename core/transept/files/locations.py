@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError
@@ -48,8 +46,8 @@ class Location(ABC):
 class DirectoryLocation(Location):
     """A folder on this machine, or one weight file in it.
 
-    A folder's names go one subfolder deep; `fetch` reaches deeper. With a file, the place holds that file and the small files beside it (`.json`, `.jinja`, `.txt`, `.model`; no weight
-    index), so that no other weights of the folder are taken for it.
+    A folder's names go one subfolder deep; `fetch` reaches deeper. With a file, the place holds that file and the small files
+    beside it (but no weight index), so that no other weights of the folder are taken for it.
     """
 
     _COMPANIONS = (".json", ".jinja", ".txt", ".model")
@@ -115,17 +113,15 @@ def open_location(
     scheme, colon, rest = said.partition(":")
     for source in sources:
         if colon and source.scheme == scheme:
-            location = _opener(source)(rest, **options)
+            location = load_object(source.open, owner=source.key)(rest, **options)
             if location is None:
                 raise CheckpointNotFoundError(f"Source `{source.key}` has nothing under the name `{rest}`.", name=said)
             location.name = said
             return location
     tried = []
-    for source in sources:
-        if source.scheme is not None:
-            continue
+    for source in (one for one in sources if one.scheme is None):
         try:
-            location = _opener(source)(said, **options)
+            location = load_object(source.open, owner=source.key)(said, **options)
         except CheckpointNotFoundError as error:
             tried.append(f"{source.key}: {error}")
             continue
@@ -138,8 +134,3 @@ def open_location(
         f"No checkpoint is found under `{said}`. Tried: {'; '.join(tried)}. Check the spelling, or give the path of a folder.",
         name=said,
     )
-
-
-def _opener(source: Any) -> Callable[..., Location | None]:
-    opener: Callable[..., Location | None] = load_object(source.open, owner=source.key)
-    return opener

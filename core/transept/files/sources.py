@@ -26,16 +26,11 @@ def open_directory(name: str, *, subfolder: str = "", **_: Any) -> Location | No
     if not path.is_dir() and not path.is_file():
         raise CheckpointNotFoundError(f"`{name}` is neither a folder nor a regular file", name=name)
     if subfolder:
-        path = _subfolder(path, subfolder)
+        if not (path / subfolder).is_dir():
+            raise CheckpointNotFoundError(f"`{path}` has no subfolder `{subfolder}`", name=name)
+        safe_join(path, f"{subfolder}/config.json")
+        path = path / subfolder
     return DirectoryLocation(path, name=name)
-
-
-def _subfolder(path: Path, subfolder: str) -> Path:
-    inner = path / subfolder
-    if not inner.is_dir():
-        raise CheckpointNotFoundError(f"`{path}` has no subfolder `{subfolder}`", name=str(inner))
-    safe_join(path, f"{subfolder}/config.json")
-    return inner
 
 
 def open_hub(name: str, **options: Any) -> Location | None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
-import math
 import numbers
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import CheckpointNotFoundError, CorruptFileError, GenerationError, UnknownArgumentError, did_you_mean
 from ..files import atomic_write_text, open_location, read_json
-from .signature import parameters_of
 
-__all__ = ["DEFAULTS", "GenerationConfig"]
+__all__ = ["DEFAULTS", "OF_STRATEGIES", "GenerationConfig", "warn_of_idle_flags"]
 
 FILE_NAME = "generation_config.json"
 
@@ -24,41 +24,38 @@ DEFAULTS: dict[str, Any] = {"use_cache": True, "top_k": 50}
 """What `generate` assumes where neither the call nor the checkpoint says anything; any other field does nothing when it is None."""
 
 
-@dataclass(frozen=True)
-class _Range:
-    kind: Any
-    low: float
-    high: float = math.inf
-    above: bool = False
-    """The low end itself is not allowed."""
-
-    def admits(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, self.kind):
-            return False
-        return (self.low < value if self.above else self.low <= value) and value <= self.high
-
-    def __str__(self) -> str:
-        noun = "an integer" if self.kind is numbers.Integral else "a number"
-        start = f"{'above' if self.above else 'from'} {self.low:g}"
-        return f"{noun} {start}" + ("" if self.high == math.inf else f" to {self.high:g}")
-
-
-_COUNT = _Range(numbers.Integral, 0)
-_POSITIVE = _Range(numbers.Integral, 1)
-_UNIT = _Range(numbers.Real, 0, 1)
-_RANGES: dict[str, _Range] = {
-    **dict.fromkeys(("max_length", "max_new_tokens", "min_length", "min_new_tokens", "top_k"), _COUNT),
-    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), _COUNT),
-    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences", "prefill_chunk_size", "max_cache_len"), _POSITIVE),
-    **dict.fromkeys(("top_p", "min_p", "epsilon_cutoff", "eta_cutoff"), _UNIT),
-    **dict.fromkeys(("typical_p", "top_h"), _Range(numbers.Real, 0, 1, above=True)),
-    **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty", "max_time"), _Range(numbers.Real, 0, above=True)),
-    "temperature": _Range(numbers.Real, 0),
-}
+_OF_STRATEGIES = """use_mtp token_healing watermarking_config is_assistant num_assistant_tokens num_assistant_tokens_schedule
+    low_memory assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit
+    assistant_lookbehind target_lookbehind assistant_ensemble_weight speculation_type continuous_batching_config penalty_alpha
+    dola_layers constraints force_words_ids"""
+# What a field may hold besides None: its type, its range in words and as a test, and the fields of that kind.
+# Lengths are in tokens, `max_time` is in seconds.
+_KINDS: tuple[tuple[Any, str, Callable[[Any], bool], str], ...] = (
+    (numbers.Integral, "an integer from 0", lambda value: value >= 0, """max_length max_new_tokens min_length min_new_tokens
+        top_k no_repeat_ngram_size encoder_no_repeat_ngram_size"""),
+    (numbers.Integral, "an integer from 1", lambda value: value >= 1, """num_beams num_beam_groups num_return_sequences
+        prefill_chunk_size max_cache_len"""),
+    (numbers.Real, "a number from 0", lambda value: value >= 0, "temperature"),
+    (numbers.Real, "a number above 0", lambda value: value > 0, "repetition_penalty encoder_repetition_penalty max_time"),
+    (numbers.Real, "a number from 0 to 1", lambda value: 0 <= value <= 1, "top_p min_p epsilon_cutoff eta_cutoff"),
+    (numbers.Real, "a number above 0, at most 1", lambda value: 0 < value <= 1, "typical_p top_h"),
+    (bool, "True or False", lambda value: True, """do_sample use_cache renormalize_logits remove_invalid_values output_attentions
+        output_hidden_states output_scores output_logits return_dict_in_generate"""),
+    (object, "True, False or 'never'", lambda value: value is True or value is False or value == "never", "early_stopping"),
+    (object, "anything", lambda value: True, """stop_strings cache_implementation cache_config length_penalty bad_words_ids
+        forced_bos_token_id forced_eos_token_id exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
+        sequence_bias guidance_scale pad_token_id bos_token_id eos_token_id decoder_start_token_id compile_config
+        disable_compile diversity_penalty transformers_version _from_model_config"""),
+    (object, "anything", lambda value: True, _OF_STRATEGIES),
+)  # fmt: skip
+_FIELDS = {name: (kind, words, admits) for kind, words, admits, names in _KINDS for name in names.split()}
+_ORIGIN = frozenset({"transformers_version", "_from_model_config"})
+OF_STRATEGIES = frozenset(_OF_STRATEGIES.split())
+"""Fields that only strategies of plugins understand."""
 
 
 @dataclass(frozen=True)
-class Need:
+class _Need:
     """Flags that have an effect only where another one, `by`, is at least so much."""
 
     by: str
@@ -68,25 +65,23 @@ class Need:
     def met(self, value: Any) -> bool:
         return value is not None and value >= self.least
 
-    def unmet(self, stated: Mapping[str, Any]) -> list[str]:
-        """The stated flags that ask for something, as `name=value`."""
-        flags = [
-            name for name in self.flags if name != "top_k" or "penalty_alpha" not in stated
-        ]  # contrastive search has a top_k
-        asked = {name: stated[name] for name in flags if stated.get(name) is not None}
-        return [
-            f"{name}={value!r}" for name, value in asked.items() if value is True or value not in (0, 1, DEFAULTS.get(name))
-        ]
+    def unmet(self, stated: Mapping[str, Any]) -> str:
+        """The first stated flag that asks for something, as `name=value`; empty without one."""
+        asked = {name: stated[name] for name in self.flags if stated.get(name) is not None}
+        if "penalty_alpha" in stated:
+            asked.pop("top_k", None)  # contrastive search has one
+        flags = (f"{k}={v!r}" for k, v in asked.items() if v is True or v not in (0, 1, DEFAULTS.get(k)))
+        return next(flags, "")
 
     def __str__(self) -> str:
         return f"{self.by}={bool(self.least) if self.least == 1 else self.least}"
 
 
-NEEDS = (
-    Need("do_sample", 1, ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")),
-    Need("num_beams", 2, ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty")),
-    Need("use_cache", 1, ("cache_implementation", "cache_config", "prefill_chunk_size", "max_cache_len")),
-    Need("return_dict_in_generate", 1, ("output_scores", "output_logits", "output_attentions", "output_hidden_states")),
+_NEEDS = (
+    _Need("do_sample", 1, ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")),
+    _Need("num_beams", 2, ("early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty")),
+    _Need("use_cache", 1, ("cache_implementation", "cache_config", "prefill_chunk_size", "max_cache_len")),
+    _Need("return_dict_in_generate", 1, ("output_scores", "output_logits", "output_attentions", "output_hidden_states")),
 )
 
 
@@ -99,96 +94,33 @@ class GenerationConfig:
     `temperature=0` means greedy decoding.
     """
 
-    # length, in tokens; `max_time` in seconds
-    max_length: int | None = None
-    max_new_tokens: int | None = None
-    min_length: int | None = None
-    min_new_tokens: int | None = None
-    early_stopping: bool | Literal["never"] | None = None
-    max_time: float | None = None
-    stop_strings: str | list[str] | None = None
-    # strategy
-    do_sample: bool | None = None
-    num_beams: int | None = None
-    # cache
-    use_cache: bool | None = None
-    cache_implementation: str | None = None
-    cache_config: dict[str, Any] | None = None
-    max_cache_len: int | None = None
-    prefill_chunk_size: int | None = None
-    # logits
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    top_h: float | None = None
-    typical_p: float | None = None
-    epsilon_cutoff: float | None = None
-    eta_cutoff: float | None = None
-    repetition_penalty: float | None = None
-    encoder_repetition_penalty: float | None = None
-    length_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
-    encoder_no_repeat_ngram_size: int | None = None
-    bad_words_ids: list[list[int]] | None = None
-    renormalize_logits: bool | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: int | list[int] | None = None
-    remove_invalid_values: bool | None = None
-    exponential_decay_length_penalty: tuple[int, float] | None = None
-    suppress_tokens: list[int] | None = None
-    begin_suppress_tokens: list[int] | None = None
-    sequence_bias: dict[tuple[int, ...], float] | list[Any] | None = None
-    guidance_scale: float | None = None
-    # outputs
-    num_return_sequences: int | None = None
-    output_attentions: bool | None = None
-    output_hidden_states: bool | None = None
-    output_scores: bool | None = None
-    output_logits: bool | None = None
-    return_dict_in_generate: bool | None = None
-    # tokens
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
-    decoder_start_token_id: int | list[int] | None = None
-    # where it comes from; the fields of strategies that are plugins are named below
-    transformers_version: str | None = None
-    _from_model_config: bool | None = None
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, **kwargs: Any) -> None:
-        refuse_unknown(kwargs, _FIELDS, "GenerationConfig")
-        refuse_contradictions(kwargs)
-        for name, value in kwargs.items():
-            setattr(self, name, value)
+        _refuse_unused(name for name in kwargs if name not in _FIELDS)
+        self.update(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         check_value(name, value)
         super().__setattr__(name, value)
 
     def validate(self) -> None:
-        """Check every value, wherever it came from.
-
-        Raises:
-            GenerationError: a value is out of range, or two exclude each other.
-        """
+        """Check every value, wherever it came from: `GenerationError` when one is out of range, or two exclude each other."""
         for name, value in vars(self).items():
             check_value(name, value)
         suppressed = set(self.suppress_tokens or ())
         for name in ("forced_bos_token_id", "forced_eos_token_id"):
             forced = set(token_ids(getattr(self, name)))
             if forced and forced <= suppressed:
-                raise GenerationError(
-                    f"`{name}` forces {sorted(forced)}, and `suppress_tokens` forbids the same: no token would be left. "
-                    "Take them out of one of the two."
-                )
+                text = f"`{name}` forces {sorted(forced)}, and `suppress_tokens` forbids the same."
+                raise GenerationError(f"{text} No token would be left: take them out of one of the two.")
 
     def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
         """Set the fields that are named, and return the keywords that are no field.
 
-        Args:
-            defaults_only: leave alone what already has a value.
-            allow_custom_entries: keep unknown names too.
+        With `defaults_only` those that have a value are left alone; with `allow_custom_entries` unknown names are kept too.
         """
         known = {name: value for name, value in kwargs.items() if name in _FIELDS or name in vars(self) or allow_custom_entries}
         for name, value in known.items():  # all are checked before one is set
@@ -200,29 +132,19 @@ class GenerationConfig:
                 super().__setattr__(name, value)
         return {name: value for name, value in kwargs.items() if name not in known}
 
-    def stated(self) -> dict[str, Any]:
-        """What has a value, without its origin."""
-        return {name: value for name, value in vars(self).items() if value is not None and name not in _ORIGIN}
-
     def to_dict(self) -> dict[str, Any]:
         """Every field, and what else the file held; JSON types wherever the value allows it."""
         extra = [name for name in vars(self) if name not in _FIELDS and not name.startswith("_")]
         return {name: _plain(getattr(self, name)) for name in (*_FIELDS, *extra)}
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """Only what has a value."""
         return {name: value for name, value in self.to_dict().items() if value is not None}
 
     def to_json_string(self, use_diff: bool = True) -> str:
         return json.dumps(self.to_diff_dict() if use_diff else self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], config_file_name: str | None = None) -> None:
-        """Write `generation_config.json` into the folder, atomically.
-
-        Raises:
-            GenerationError: it holds a value that cannot be written as JSON.
-            SaveError: the disk refuses.
-        """
+        """Write `generation_config.json` into the folder, atomically: `GenerationError` for a value that JSON cannot hold."""
         folder = Path(save_directory)
         try:
             text = self.to_json_string()
@@ -242,21 +164,15 @@ class GenerationConfig:
     ) -> Any:
         """Read `generation_config.json` of a checkpoint (a folder, a repository, any installed source).
 
-        Args:
-            kwargs: fields to set over those of the file, and where to look: what `open_location` takes.
-
-        Raises:
-            CheckpointNotFoundError: the checkpoint has no such file.
-            CorruptFileError: it is no JSON object.
+        Keywords are fields to set over those of the file, and where to look: what `open_location` takes. A file that is not
+        there is a `CheckpointNotFoundError`, one that is no JSON object a `CorruptFileError`.
         """
-        where = {key: kwargs.pop(key) for key in parameters_of(open_location) if key in kwargs}
+        where = {key: kwargs.pop(key) for key in inspect.signature(open_location).parameters if key in kwargs}
         location = open_location(pretrained_model_name, **where)
         name = config_file_name or FILE_NAME
-        path = location.fetch(name)
-        if path is None:
-            raise CheckpointNotFoundError(
-                f"`{location.name}` has no `{name}`. `GenerationConfig.from_model_config(config)` makes one from the model's config."
-            )
+        if (path := location.fetch(name)) is None:
+            hint = "`GenerationConfig.from_model_config(config)` makes one from the model's config."
+            raise CheckpointNotFoundError(f"`{location.name}` has no `{name}`. {hint}")
         content = read_json(path)
         if not isinstance(content, dict):
             raise CorruptFileError(f"`{name}` of `{location.name}` is no JSON object. Save the generation config again.")
@@ -271,7 +187,7 @@ class GenerationConfig:
         unused = config.update(**kwargs)
         if return_unused_kwargs:
             return config, unused
-        refuse_unknown(unused, _FIELDS, "GenerationConfig")
+        _refuse_unused(unused)
         return config
 
     @classmethod
@@ -280,36 +196,27 @@ class GenerationConfig:
         outer = model_config if isinstance(model_config, Mapping) else model_config.to_dict()
         parts = [outer.get(name) for name in ("decoder", "generator", "text_config")]
         inner = next((part for part in parts if isinstance(part, Mapping)), outer)
-        found = {
-            name: outer[name] if outer.get(name) is not None else inner.get(name) for name in _FIELDS if name not in _ORIGIN
-        }
-        config: Self = cls.from_dict(found)
+        found = {name: inner.get(name) if outer.get(name) is None else outer[name] for name in _FIELDS}
+        config: Self = cls.from_dict({name: value for name, value in found.items() if name not in _ORIGIN})
         if config.output_attentions or config.output_hidden_states or config.output_scores or config.output_logits:
             config.return_dict_in_generate = True
         config._from_model_config = True
         return config
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, GenerationConfig) and self._identity() == other._identity()
+        if not isinstance(other, GenerationConfig):
+            return False
+        mine, theirs = ({k: v for k, v in c.to_diff_dict().items() if k not in _ORIGIN} for c in (self, other))
+        return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 
-    def _identity(self) -> dict[str, Any]:
-        return {name: value for name, value in self.to_diff_dict().items() if name not in _ORIGIN}
-
     def __repr__(self) -> str:
-        return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in self.stated().items())})"
+        return f"GenerationConfig({', '.join(f'{name}={value!r}' for name, value in self.to_diff_dict().items())})"
 
 
-_OF_STRATEGIES = """use_mtp token_healing watermarking_config is_assistant num_assistant_tokens num_assistant_tokens_schedule
-    assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit assistant_lookbehind
-    target_lookbehind assistant_ensemble_weight speculation_type compile_config disable_compile continuous_batching_config
-    low_memory penalty_alpha dola_layers diversity_penalty num_beam_groups constraints force_words_ids"""
-for _name in str.split(_OF_STRATEGIES):
+for _name in _FIELDS:
     setattr(GenerationConfig, _name, None)
-_FIELDS = (*GenerationConfig.__annotations__, *str.split(_OF_STRATEGIES))
-_FLAGS = frozenset(name for name, kind in GenerationConfig.__annotations__.items() if kind == "bool | None")
-_ORIGIN = frozenset({"transformers_version", "_from_model_config"})
 
 
 def token_ids(value: Any) -> list[int]:
@@ -323,39 +230,42 @@ def token_ids(value: Any) -> list[int]:
 
 def check_value(name: str, value: Any) -> None:
     """Raises `GenerationError` when the field cannot have the value."""
-    if value is None:
+    if value is None or name not in _FIELDS:
         return
-    if name in _RANGES and not _RANGES[name].admits(value):
-        raise GenerationError(f"`{name}` has to be {_RANGES[name]}, and is {value!r}.")
-    if name in _FLAGS and not isinstance(value, bool):
-        raise GenerationError(f"`{name}` has to be True or False, and is {value!r}.")
-    if name == "early_stopping" and value not in (True, False, "never"):
-        raise GenerationError(f"`early_stopping` has to be True, False or 'never', and is {value!r}.")
-
-
-def refuse_unknown(kwargs: Mapping[str, Any], known: Any, where: str) -> None:
-    """Raises `UnknownArgumentError` for the first keyword that is not known."""
-    for name in kwargs:
-        if name not in known:
-            raise UnknownArgumentError(f"`{where}` takes no argument `{name}`.{did_you_mean(name, known)}", argument=name)
+    kind, words, admits = _FIELDS[name]
+    truth = isinstance(value, bool) and kind not in (bool, object)  # Python has it that True is an integer
+    if truth or not isinstance(value, kind) or not admits(value):
+        raise GenerationError(f"`{name}` has to be {words}, and is {value!r}.")
 
 
 def refuse_contradictions(stated: Mapping[str, Any]) -> None:
     """Raises `GenerationError` when two flags of one call exclude each other."""
-    for need in NEEDS:
+    for need in _NEEDS:
         decided = stated.get(need.by)
-        if decided is None or need.met(decided):
-            continue
-        if flags := need.unmet(stated):
-            raise GenerationError(
-                f"`{need.by}={decided!r}` contradicts `{flags[0]}`, which takes effect only with `{need}`. "
-                "Leave one of the two out."
-            )
+        if decided is not None and not need.met(decided) and (flag := need.unmet(stated)):
+            text = f"`{need.by}={decided!r}` contradicts `{flag}`, which takes effect only with `{need}`."
+            raise GenerationError(f"{text} Leave one of the two out.")
     for least, most in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
         if stated.get(least) is not None and stated.get(most) is not None and stated[least] > stated[most]:
-            raise GenerationError(
-                f"`{least}={stated[least]}` is more than `{most}={stated[most]}`. Lower one or raise the other."
-            )
+            raise GenerationError(f"`{least}={stated[least]}` is more than `{most}={stated[most]}`. Change one of the two.")
+
+
+def warn_of_idle_flags(given: Mapping[str, Any], keywords: Mapping[str, Any], effective: GenerationConfig) -> None:
+    """Say which flags of this call, its config's and its keywords, have no effect because the one that they need is off."""
+    stated = {**given, **keywords}
+    for need in _NEEDS:
+        by = stated.get(need.by)
+        if need.met(by) or need.met(getattr(effective, need.by)):
+            continue
+        # what a config holds may be switched off by a keyword on purpose
+        if flag := need.unmet(stated if by is None else keywords):
+            warnings.warn(f"`{flag}` has no effect without `{need}`.", UserWarning, stacklevel=5)
+
+
+def _refuse_unused(names: Iterable[str]) -> None:
+    for name in names:
+        hint = did_you_mean(name, _FIELDS)
+        raise UnknownArgumentError(f"`GenerationConfig` takes no argument `{name}`.{hint}", argument=name)
 
 
 def _plain(value: Any) -> Any:

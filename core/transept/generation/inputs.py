@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,19 @@ from torch import Tensor
 
 from ..errors import GenerationError
 from .configuration import GenerationConfig, token_ids
-from .signature import parameters_of
 
-__all__ = ["Prompt", "prepare_prompt"]
+__all__ = ["Prompt", "parameters_of", "prepare_prompt", "takes_anything"]
+
+
+def parameters_of(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of its arguments; not those of `*args` and `**kwargs`."""
+    parameters = inspect.signature(function).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+
+
+def takes_anything(function: Callable[..., Any]) -> bool:
+    """It has a `**kwargs`."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
 @dataclass
@@ -42,16 +53,14 @@ class Prompt:
 def prepare_prompt(model: Any, inputs: Any, kwargs: dict[str, Any], config: GenerationConfig) -> Prompt:
     """From what the user gave to what the loop needs. `kwargs` are those for the model; they are taken apart.
 
-    Raises:
-        GenerationError: the prompt has another shape or type than token ids (batch, length), is padded on the right, is
-            empty without a token to start from, or does not fit the cache that was given.
+    Raises `GenerationError` for a prompt that is no token ids (batch, length), is padded on the right, is empty without a
+    token to start from, or does not fit the cache that was given.
     """
     if model.config.is_encoder_decoder:
         return _encoder_decoder_prompt(model, inputs, kwargs, config)
     embeds, cache = kwargs.pop("inputs_embeds", None), kwargs.get("past_key_values")
-    batch = next((value.shape[0] for value in (embeds, *kwargs.values()) if isinstance(value, Tensor)), 1)
-    ids = _the_one(inputs, kwargs, "input_ids")
-    mask = kwargs.pop("attention_mask", None)
+    ids, mask = _the_one(inputs, kwargs, "input_ids"), kwargs.pop("attention_mask", None)
+    batch = next((value.shape[0] for value in (embeds, mask) if value is not None), 1)
     if ids is None and embeds is not None:
         ids = torch.empty((batch, 0), dtype=torch.long)
     elif ids is None or (isinstance(ids, Tensor) and ids.dim() == 2 and ids.shape[1] == 0 and embeds is None):
@@ -81,14 +90,10 @@ def _checked(ids: Any, name: str) -> Tensor:
     if isinstance(ids, Mapping):
         raise GenerationError(f"`{name}` is what a tokenizer returned as a whole. Unpack it: `model.generate(**encoded)`.")
     if not isinstance(ids, Tensor):
-        raise GenerationError(
-            f"`{name}` has to be a tensor, and is a {type(ids).__name__}. Tokenize with `return_tensors='pt'`."
-        )
+        raise GenerationError(f"`{name}` is a {type(ids).__name__} and no tensor. Tokenize with `return_tensors='pt'`.")
     if ids.dim() != 2 or ids.dtype.is_floating_point or ids.dtype == torch.bool:
-        raise GenerationError(
-            f"`{name}` has to be token ids of shape (batch, length), and is {ids.dtype} of shape {tuple(ids.shape)}. "
-            "For one sequence add a dimension: `ids[None]`."
-        )
+        text = f"`{name}` has to be token ids of shape (batch, length), and is {ids.dtype} of shape {tuple(ids.shape)}."
+        raise GenerationError(f"{text} For one sequence add a dimension: `ids[None]`.")
     return ids.long()
 
 
@@ -109,61 +114,63 @@ def _continue_cache(prompt: Prompt, cache: Any, mask: Tensor | None) -> None:
     if past and mask is not None and mask.shape[1] == past + length and prompt.inputs_embeds is None:
         prompt.unseen = past
     elif past >= length:
+        hint = (
+            "Pass the whole sequence, or the new tokens with an `attention_mask` over cached and new ones, or crop the cache."
+        )
         raise GenerationError(
-            f"`past_key_values` hold {past} tokens, and the prompt has {length}: nothing is left to run. Pass the whole "
-            "sequence, or only the new tokens with an `attention_mask` over cached and new ones; or crop the cache."
+            f"`past_key_values` hold {past} tokens, and the prompt has {length}: nothing is left to run. {hint}"
         )
 
 
-def _padding(prompt: Prompt, mask: Tensor | None, config: GenerationConfig, model: Any) -> Tensor | None:
-    ids, pad, inferred = prompt.input_ids, config.pad_token_id, mask is None
-    batch, width = ids.shape[0], prompt.unseen + ids.shape[1]
+def _inferred_mask(ids: Tensor, config: GenerationConfig, model: Any) -> Tensor | None:
+    """Zero where `ids` are padding; None where nothing is, or where it cannot be told."""
+    pad = config.pad_token_id
+    if pad is None or "attention_mask" not in parameters_of(model.forward):
+        return None
+    padded = ids == pad
+    if pad not in token_ids(config.eos_token_id):
+        return (~padded).long() if bool(padded.any()) else None
+    if ids.shape[0] > 1 and bool(padded[:, :1].any()):
+        text = f"padding cannot be told from the end: `pad_token_id` {pad} is among `eos_token_id`. Pass the mask."
+        warnings.warn(f"No `attention_mask` was given, and {text}", UserWarning, stacklevel=5)
+    return None
+
+
+def _padding(prompt: Prompt, given: Tensor | None, config: GenerationConfig, model: Any) -> Tensor | None:
+    ids, mask = prompt.input_ids, given
+    if mask is None and prompt.inputs_embeds is None and not prompt.unseen:
+        mask = _inferred_mask(ids, config, model)
     if mask is None:
-        takes_mask = ids.shape[1] and "attention_mask" in parameters_of(model.forward)
-        known = pad not in token_ids(config.eos_token_id)
-        if prompt.inputs_embeds is not None or prompt.unseen or pad is None or not takes_mask:
-            return None
-        padded = ids == torch.tensor(pad, device=ids.device)
-        if not known or not bool(padded.any()):
-            if batch > 1 and bool(padded[:, 0].any()):
-                warnings.warn(
-                    "No `attention_mask` was given, and padding cannot be told from the end of sequence: "
-                    f"`pad_token_id` {pad} is among `eos_token_id`. Pass the mask.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-            return None
-        mask = (~padded).long()
-    if mask.shape != (batch, width):
-        raise GenerationError(
-            f"`attention_mask` has shape {tuple(mask.shape)}, and the prompt needs {(batch, width)}. "
-            "Pass the mask that the tokenizer returned with these ids."
-        )
+        return None
+    shape = (ids.shape[0], prompt.unseen + ids.shape[1])
+    if mask.shape != shape:
+        text = f"`attention_mask` has shape {tuple(mask.shape)}, and the prompt needs {shape}."
+        raise GenerationError(f"{text} Pass the mask that the tokenizer returned with these ids.")
     mask = mask.to(ids.device)
     if bool((mask[:, -1] == 0).any()):
-        hint = " If these are no padding, pass an `attention_mask` of ones." if inferred else ""
-        raise GenerationError(
-            "The prompt is padded on the right, so the model would go on from padding. Pad on the left: "
-            f"`tokenizer.padding_side = 'left'`.{hint}"
-        )
+        hint = " If these are no padding, pass an `attention_mask` of ones." if given is None else ""
+        text = "The prompt is padded on the right, so the model would go on from padding."
+        raise GenerationError(f"{text} Pad on the left: `tokenizer.padding_side = 'left'`.{hint}")
     return None if bool((mask != 0).all()) else mask.long()
 
 
 def _encoder_decoder_prompt(model: Any, inputs: Any, kwargs: dict[str, Any], config: GenerationConfig) -> Prompt:
     encoder = model.get_encoder()
     name = getattr(encoder, "main_input_name", model.main_input_name)
-    outputs = kwargs.get("encoder_outputs")
+    outputs = kwargs.pop("encoder_outputs", None)
     given_ids = kwargs.pop("decoder_input_ids", None)
     if name != "input_ids" and given_ids is None:
         given_ids = kwargs.pop("input_ids", None)
     source = _the_one(inputs, kwargs, name)
+    ids_given = isinstance(source, Tensor) and source.dim() == 2 and not source.dtype.is_floating_point
     if outputs is None:
         if source is None and kwargs.get("inputs_embeds") is None:
             raise GenerationError(f"The encoder needs an input: pass `{name}`, `inputs_embeds` or `encoder_outputs`.")
+        if ids_given and kwargs.get("attention_mask") is None and (mask := _inferred_mask(source, config, model)) is not None:
+            kwargs["attention_mask"] = mask
         outputs = _encode(encoder, name, source, kwargs, config)
     kwargs.pop("inputs_embeds", None)
-    kwargs["encoder_outputs"] = outputs
-    batch = outputs[0].shape[0]
+    kwargs["encoder_outputs"], batch = outputs, outputs[0].shape[0]
     missing = config.decoder_start_token_id is None
     start = _start(config.bos_token_id if missing else config.decoder_start_token_id, batch, "decoder_start_token_id")
     start, mask = start.to(model.device), kwargs.pop("decoder_attention_mask", None)
@@ -174,8 +181,7 @@ def _encoder_decoder_prompt(model: Any, inputs: Any, kwargs: dict[str, Any], con
             ids = torch.cat((start, ids), 1)
             mask = None if mask is None else torch.cat((torch.ones_like(mask[:, :1]), mask), 1)
     prompt = Prompt(ids, attention_mask=mask, position_ids=kwargs.pop("decoder_position_ids", None), extra=kwargs)
-    if isinstance(source, Tensor) and source.dim() == 2 and not source.dtype.is_floating_point:
-        prompt.source_ids = source.to(model.device)
+    prompt.source_ids = source.to(model.device) if ids_given else None
     if (cache := kwargs.get("past_key_values")) is not None:
         _continue_cache(prompt, cache, mask)
     return prompt
@@ -184,9 +190,6 @@ def _encoder_decoder_prompt(model: Any, inputs: Any, kwargs: dict[str, Any], con
 def _encode(encoder: Any, name: str, source: Any, kwargs: dict[str, Any], config: GenerationConfig) -> Any:
     takes = parameters_of(encoder.forward)
     arguments = {key: value for key, value in kwargs.items() if key in takes and key != "past_key_values"}
-    if source is not None:
-        arguments[name] = source
-    for flag in ("output_attentions", "output_hidden_states"):
-        if getattr(config, flag):
-            arguments[flag] = True
+    arguments |= {} if source is None else {name: source}
+    arguments |= {flag: True for flag in ("output_attentions", "output_hidden_states") if getattr(config, flag)}
     return encoder(**arguments, return_dict=True)

@@ -13,17 +13,18 @@ from torch import Tensor
 
 from ..cache import DynamicCache, EncoderDecoderCache
 from ..discovery import load_object, registry
-from ..errors import GenerationError, PluginNotFoundError, UnknownArgumentError, did_you_mean
-from . import recipe
-from .configuration import DEFAULTS, GenerationConfig
-from .inputs import Prompt, prepare_prompt
+from ..errors import GenerationError, UnknownArgumentError, did_you_mean
+from .configuration import DEFAULTS, GenerationConfig, warn_of_idle_flags
+from .inputs import Prompt, parameters_of, prepare_prompt
+from .processors import processors_for
 from .session import GenerationSession
-from .signature import parameters_of
+from .stopping import criteria_for
+from .strategies import find_strategy
 
 __all__ = ["GenerationMixin"]
 
-# Arguments of forward that are the loop's own, or for training.
-_NOT_THEIRS = frozenset({"labels", "logits_to_keep", "return_dict"})
+# Arguments of forward and prepare_inputs_for_generation that are the loop's own, or for training.
+_NOT_THEIRS = frozenset({"labels", "logits_to_keep", "return_dict", "next_sequence_length", "is_first_iteration"})
 # What is generated where nobody sets a length.
 _NEW_TOKENS = 20
 # Cache names that older checkpoints' files hold for what the layers' own types say today.
@@ -74,7 +75,6 @@ class GenerationMixin:
             prefix_allowed_tokens_fn: `(batch index, ids of the row) -> ids that may follow`.
             streamer: gets the prompt and each new token; see `BaseStreamer`.
             negative_prompt_ids: what `guidance_scale` leads away from, LongTensor (batch, length).
-            generator: makes sampling reproducible.
             tokenizer: the model's, for `stop_strings`.
             decoding: key of an installed decoding strategy, or a function that takes the `GenerationSession`.
             kwargs: fields of `GenerationConfig`, arguments of the model's forward, and those of the strategy.
@@ -94,38 +94,18 @@ class GenerationMixin:
                 raise GenerationError(f"`{name}` is not supported. A strategy of your own goes into `decoding=`.")
             config, rest, stated = _effective_config(self, generation_config, kwargs)
             own = {} if assistant_model is None else {"assistant_model": assistant_model}
-            decode = _find_strategy(config, decoding, own, rest)
+            decode = find_strategy(config, decoding, own, rest, stated)
             _refuse_unknown(self, rest)
-            prompt = prepare_prompt(self, inputs, rest, config)
+            prompt = prepare_prompt(self, inputs, {name: value for name, value in rest.items() if value is not None}, config)
             max_length, min_length = _lengths(self, prompt, config, stated)
-            _give_cache(self, prompt, config, max_length)
-            session = GenerationSession(
-                self, prompt, config, generator=generator, tokenizer=tokenizer, streamer=streamer, arguments=own
-            )
             rows = max(config.num_beams or 1, config.num_return_sequences or 1)
+            _give_cache(self, prompt, config, max_length, rows)
+            session = GenerationSession(self, prompt, config, generator, tokenizer, streamer, own)
             session.expand(rows)
-            session.processors = recipe.processors_for(
-                config,
-                model=self,
-                prompt_length=session.prompt_length,
-                max_length=max_length,
-                min_length=min_length,
-                rows_per_prompt=rows,
-                source_ids=prompt.source_ids,
-                padding=session.padding(),
-                custom=logits_processor,
-                prefix_allowed_tokens_fn=prefix_allowed_tokens_fn,
-                negative_prompt_ids=negative_prompt_ids,
-                negative_prompt_attention_mask=negative_prompt_attention_mask,
-            )
-            session.stopping = recipe.criteria_for(
-                config,
-                prompt_length=session.prompt_length,
-                max_length=max_length,
-                tokenizer=tokenizer,
-                custom=stopping_criteria,
-            )
+            session.stopping = criteria_for(config, session.prompt_length, max_length, tokenizer, stopping_criteria)
             session.max_length = session.stopping.max_length or max_length
+            negative = (negative_prompt_ids, negative_prompt_attention_mask)
+            session.processors = processors_for(session, min_length, logits_processor, prefix_allowed_tokens_fn, negative)
             return _decode(session, decode)
         except BaseException as error:
             if streamer is not None:
@@ -154,15 +134,12 @@ class GenerationMixin:
         """
         encoder_decoder = self.config.is_encoder_decoder  # type: ignore[attr-defined]
         count = next_sequence_length or 0  # [-0:] is everything
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, Any] = {"past_key_values": past_key_values, "attention_mask": attention_mask}
+        arguments = {name: value for name, value in arguments.items() if value is not None}
         if inputs_embeds is not None and is_first_iteration and not encoder_decoder:
             arguments["inputs_embeds"] = inputs_embeds[:, -count:]
         else:
             arguments["decoder_input_ids" if encoder_decoder else "input_ids"] = input_ids[:, -count:]
-        if past_key_values is not None:
-            arguments["past_key_values"] = past_key_values
-        if attention_mask is not None:
-            arguments["attention_mask"] = attention_mask
         for name, value in kwargs.items():
             arguments[name] = value[..., -count:] if name.endswith("token_type_ids") else value
         return arguments
@@ -170,16 +147,12 @@ class GenerationMixin:
     def compute_transition_scores(
         self, sequences: Tensor, scores: Sequence[Tensor], beam_indices: Tensor | None = None, normalize_logits: bool = False
     ) -> Tensor:
-        """Scores of the tokens that were chosen.
+        """Scores of the tokens that were chosen, FloatTensor (batch, steps).
 
         Args:
             sequences: LongTensor (batch, length).
-            scores: one (batch × beams, vocab) a step.
+            scores: one (batch × beams, vocab) a step; with `normalize_logits` their log-softmax counts.
             beam_indices: the row of `scores` that each token comes from, LongTensor (batch, steps), negative after the end.
-            normalize_logits: take the log-softmax first.
-
-        Returns:
-            FloatTensor (batch, steps).
         """
         stacked = torch.stack(list(scores), 1)  # (batch × beams, steps, vocab)
         stacked = stacked.log_softmax(-1) if normalize_logits else stacked
@@ -196,50 +169,27 @@ def _effective_config(
 ) -> tuple[GenerationConfig, dict[str, Any], dict[str, Any]]:
     """The merged config, the keywords that are not its fields, and what this call itself states."""
     base = getattr(model, "generation_config", None) or GenerationConfig.from_model_config(model.config)
-    layers = [layer.stated() if isinstance(layer, GenerationConfig) else layer.to_dict() for layer in (base, given) if layer]
+    layers = [{name: value for name, value in layer.to_dict().items() if value is not None} for layer in (base, given) if layer]
     if layers[0].get("cache_implementation") in _OLD_CACHES:
         del layers[0]["cache_implementation"]
-    merged = dict(DEFAULTS)
-    for layer in layers:
-        merged.update({name: value for name, value in layer.items() if value is not None})
-    config = GenerationConfig.from_dict(merged)
+    config = GenerationConfig.from_dict({key: value for layer in (DEFAULTS, *layers) for key, value in layer.items()})
     rest = config.update(**kwargs)
     fields = {name: value for name, value in kwargs.items() if name not in rest}
     stated = {**(layers[1] if given else {}), **fields}
     if config.temperature == 0:
         config.do_sample, config.temperature = False, None
         stated.pop("temperature", None)
+        fields.pop("temperature", None)
     config.validate()
-    if getattr(config, "compile_config", None) is not None:
-        raise GenerationError(
-            "`compile_config` is not supported. Compile the model: `model.forward = torch.compile(model.forward)`."
-        )
-    recipe.warn_of_idle_flags(stated, config)
+    if config.compile_config is not None:
+        raise GenerationError("`compile_config` is not supported. Compile `model.forward` with `torch.compile` yourself.")
+    warn_of_idle_flags(stated, fields, config)
     if (config.num_return_sequences or 1) > 1 and not config.do_sample and (config.num_beams or 1) == 1:
-        raise GenerationError(
-            f"`num_return_sequences={config.num_return_sequences}` would return the same text so many times without "
-            "`do_sample=True`. Set it, or ask for one."
-        )
+        text = f"`num_return_sequences={config.num_return_sequences}` would return the same text so many times"
+        raise GenerationError(f"{text} without `do_sample=True`. Set it, or ask for one.")
     if stated.get("max_length") is not None and stated.get("max_new_tokens") is None:
         config.max_new_tokens = None  # the checkpoint's
     return config, rest, stated
-
-
-def _find_strategy(
-    config: GenerationConfig, decoding: Any, own: dict[str, Any], rest: dict[str, Any]
-) -> Callable[[GenerationSession], Any]:
-    """The strategy's function; its own arguments move from `rest` to `own`."""
-    if callable(decoding):
-        return decoding
-    key, because = (decoding, f"decoding={decoding!r}") if decoding else recipe.strategy_for(config, own)
-    try:
-        record = registry.get("decoding", key)
-    except PluginNotFoundError as error:
-        raise PluginNotFoundError(f"{error} (asked for by `{because}`)", **error.fields) from error
-    if decoding and (idle := own.keys() - set(record.arguments)):
-        raise GenerationError(f"`decoding={decoding!r}` takes no `{idle.pop()}`. Leave one of the two out.")
-    own.update({name: rest.pop(name) for name in record.arguments if name in rest})
-    return load_object(record.decode, owner=" ".join(registry.dist_of("decoding", key)))
 
 
 def _refuse_unknown(model: Any, rest: dict[str, Any]) -> None:
@@ -249,49 +199,35 @@ def _refuse_unknown(model: Any, rest: dict[str, Any]) -> None:
     for name in rest:
         if name not in known or name in _NOT_THEIRS:
             words = (*known, *vars(GenerationConfig), *parameters_of(GenerationMixin.generate))
-            raise UnknownArgumentError(
-                f"`generate` takes no argument `{name}`, and neither does `{type(model).__name__}.forward`."
-                + did_you_mean(name, (word for word in words if not word.startswith("_"))),
-                argument=name,
-            )
+            hint = did_you_mean(name, (word for word in words if not word.startswith("_")))
+            text = f"`generate` takes no argument `{name}`, and neither does `{type(model).__name__}.forward`.{hint}"
+            raise UnknownArgumentError(text, argument=name)
 
 
 def _lengths(model: Any, prompt: Prompt, config: GenerationConfig, stated: dict[str, Any]) -> tuple[int, int]:
-    """Tokens of `input_ids` at which generation ends, and before which it may not.
-
-    Raises:
-        GenerationError: the prompt is longer than `max_length`, or leaves no room in the model's context.
-    """
-    start, new = prompt.input_ids.shape[1], config.max_new_tokens
+    """Tokens of `input_ids` at which generation ends, and before which it may not. A prompt without room is an error."""
+    start, new, seen = prompt.input_ids.shape[1], config.max_new_tokens, prompt.unseen + prompt.input_ids.shape[1]
     if new is None and config.max_length is None:
         new = _NEW_TOKENS
         warnings.warn(f"No `max_new_tokens` is given: {new} are generated.", UserWarning, stacklevel=4)
     elif stated.get("max_length") is not None and new is not None:
-        text = f"`max_new_tokens={new}` is followed, and `max_length={config.max_length}` is not."
-        warnings.warn(text, UserWarning, stacklevel=4)
-    if new is not None:
-        longest = start + new
-    else:
-        longest = (config.max_length or 0) - prompt.unseen
-        if longest <= start:
-            raise GenerationError(
-                f"The prompt has {start + prompt.unseen} tokens, and `max_length` is {config.max_length}. "
-                "Set `max_new_tokens`, which does not count the prompt."
-            )
+        warnings.warn(
+            f"`max_new_tokens={new}` is followed, `max_length={config.max_length}` is not.", UserWarning, stacklevel=4
+        )
+    longest = start + new if new is not None else (config.max_length or 0) - prompt.unseen
+    if new is None and longest <= start:
+        text = f"The prompt has {seen} tokens, and `max_length` is {config.max_length}."
+        raise GenerationError(f"{text} Set `max_new_tokens`, which does not count the prompt.")
     context = None if longest == start else _context_length(model)
     if context is not None and prompt.unseen + longest > context:
-        if prompt.unseen + start >= context:
-            raise GenerationError(
-                f"The prompt has {prompt.unseen + start} tokens, and the model's context (`max_position_embeddings`) has "
-                f"{context}, which leaves no room for a new one. Shorten the prompt, or scale the model's positions."
-            )
-        text = f"Generation ends at {context} tokens, the model's `max_position_embeddings`; {prompt.unseen + longest} were asked for."
+        if seen >= context:
+            text = f"The prompt has {seen} tokens, and the model's context (`max_position_embeddings`) has {context}"
+            raise GenerationError(f"{text}: no room for a new one. Shorten the prompt, or scale the model's positions.")
         if stated.get("max_new_tokens") is not None or stated.get("max_length") is not None:
-            warnings.warn(text, UserWarning, stacklevel=4)
+            text = f"Generation ends at {context} tokens, the model's `max_position_embeddings`"
+            warnings.warn(f"{text}; {prompt.unseen + longest} were asked for.", UserWarning, stacklevel=4)
         longest = context - prompt.unseen
-    shortest = (config.min_length or 0) - prompt.unseen
-    if config.min_new_tokens is not None:
-        shortest = start + config.min_new_tokens
+    shortest = max((config.min_length or 0) - prompt.unseen, start + config.min_new_tokens if config.min_new_tokens else 0)
     if shortest > longest:
         warnings.warn(f"At least {shortest} tokens are asked for, and at most {longest}.", UserWarning, stacklevel=4)
     return longest, shortest
@@ -303,13 +239,12 @@ def _text_config(model: Any) -> Any:
 
 def _context_length(model: Any) -> int | None:
     config = _text_config(model)
-    rope = getattr(config, "rope_parameters", None) or {}
-    if isinstance(rope, dict) and rope.get("rope_type") == "dynamic":
-        return None
-    return getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None)
+    scales = isinstance(rope, dict) and rope.get("rope_type") == "dynamic"
+    return None if scales else getattr(config, "max_position_embeddings", None)
 
 
-def _give_cache(model: Any, prompt: Prompt, config: GenerationConfig, max_length: int) -> None:
+def _give_cache(model: Any, prompt: Prompt, config: GenerationConfig, max_length: int, rows: int) -> None:
     """Put a new cache into the prompt, unless the user gave one or wants none."""
     given = prompt.extra.get("past_key_values")
     if given is not None and (config.cache_implementation or config.use_cache is False):
@@ -321,12 +256,11 @@ def _give_cache(model: Any, prompt: Prompt, config: GenerationConfig, max_length
     record = registry.get("caches", key)
     if config.max_cache_len and not record.fixed_size:
         warnings.warn(f"`max_cache_len` has no effect on `cache_implementation={key!r}`.", UserWarning, stacklevel=4)
-    rows = prompt.input_ids.shape[0] * max(config.num_beams or 1, config.num_return_sequences or 1)
     make = load_object(record.cache, owner=" ".join(registry.dist_of("caches", key)))
     cache = make(
         text_config,
         max_cache_len=max(prompt.unseen + max_length, config.max_cache_len or 0),
-        batch_size=rows,
+        batch_size=prompt.input_ids.shape[0] * rows,
         device=model.device,
         dtype=getattr(model, "dtype", torch.get_default_dtype()),
         **(config.cache_config or {}),

@@ -11,8 +11,7 @@ from ..discovery import registry
 from ..errors import GenerationError
 from ..outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from .configuration import GenerationConfig, token_ids
-from .inputs import Prompt
-from .signature import parameters_of, takes_anything
+from .inputs import Prompt, parameters_of, takes_anything
 from .stopping import MaxLengthCriteria, MaxTimeCriteria, StoppingCriteriaList
 
 __all__ = ["GenerationSession"]
@@ -50,6 +49,8 @@ class GenerationSession:
         cache: the key/value cache, or None without one. It may become another object at the first forward.
         arguments: the strategy's own arguments (`DecodingSpec.arguments`), `assistant_model` among them.
         max_length: tokens in `input_ids` at which generation ends.
+        source_ids: what `encoder_…` processors compare with: the encoder's input or the prompt, LongTensor (prompts, length).
+        rows_per_prompt: rows of `input_ids` that go on from one prompt.
         unfinished: BoolTensor (batch,).
     """
 
@@ -58,21 +59,21 @@ class GenerationSession:
         model: Any,
         prompt: Prompt,
         config: GenerationConfig,
-        *,
-        generator: torch.Generator | None = None,
-        tokenizer: Any = None,
-        streamer: Any = None,
-        arguments: dict[str, Any] | None = None,
+        generator: Any,
+        tokenizer: Any,
+        streamer: Any,
+        own: dict[str, Any],
     ) -> None:
         self.model, self.config, self.generator, self.tokenizer, self.streamer = model, config, generator, tokenizer, streamer
-        self.arguments = arguments or {}
+        self.arguments = own
         self.processors: Any = None
         self.stopping = StoppingCriteriaList()
-        self.max_length = 0
+        self.max_length, self.rows_per_prompt, self.source_ids = 0, 1, prompt.source_ids
         self.prompt_length = self.length = prompt.input_ids.shape[1]
         self.steps = 0
         self.cache = prompt.extra.pop("past_key_values", None)
-        self.uses_cache = bool(config.use_cache) and "past_key_values" in parameters_of(model.forward)
+        self._named = parameters_of(model.forward)
+        self.uses_cache = bool(config.use_cache) and "past_key_values" in self._named
         self.unfinished = torch.ones(prompt.input_ids.shape[0], dtype=torch.bool, device=prompt.input_ids.device)
         self._done = False
         self._seen, self._unseen = prompt.seen, prompt.unseen
@@ -89,19 +90,15 @@ class GenerationSession:
         self._records: dict[str, list[Any]] = {name: [] for name in kept if getattr(config, f"output_{name}")}
         if "attentions" in self._records and self._prefix:
             self._records["cross_attentions"] = []
-        self._takes_positions = f"{self._prefix}position_ids" in parameters_of(model.forward)
-        if self._positions is None and self._mask is not None and self._takes_positions:
+        if self._positions is None and self._mask is not None and f"{self._prefix}position_ids" in self._named:
             self._positions = (self._mask.data.cumsum(-1) - 1).clamp(min=0)
 
     def _constant_arguments(self, extra: dict[str, Any]) -> dict[str, Any]:
-        named, anything = parameters_of(self.model.forward), takes_anything(self.model.forward)
-        constant: dict[str, Any] = {"use_cache": self.uses_cache} if "use_cache" in named or anything else {}
-        for flag in ("output_attentions", "output_hidden_states"):
-            if getattr(self.config, flag) and (flag in named or anything):
-                constant[flag] = True
-        self._forward_options = {"return_dict": True} if "return_dict" in named or anything else {}
-        self._takes_keep = "logits_to_keep" in named
-        return {**constant, **extra}
+        options: dict[str, Any] = {"use_cache": self.uses_cache}
+        options |= {flag: True for flag in ("output_attentions", "output_hidden_states") if getattr(self.config, flag)}
+        anything = takes_anything(self.model.forward)
+        self._forward_options = {"return_dict": True} if anything or "return_dict" in self._named else {}
+        return {name: value for name, value in options.items() if anything or name in self._named} | extra
 
     @property
     def input_ids(self) -> Tensor:
@@ -113,10 +110,7 @@ class GenerationSession:
         return self._done or self.length >= self.max_length
 
     def forward(self, tokens: Tensor | None = None) -> Tensor:
-        """Run the model over what its cache does not hold yet.
-
-        Args:
-            tokens: LongTensor (batch, n) to try after `input_ids`, without appending them.
+        """Run the model over what its cache does not hold yet, and over `tokens`, LongTensor (batch, n), without appending them.
 
         Returns:
             float32 logits (batch, n + 1, vocab): after the last of `input_ids`, and after each token that is tried.
@@ -130,9 +124,10 @@ class GenerationSession:
                 self._run(ids[:, : self._seen + chunk - self._unseen], self._seen + chunk, 1)
         outputs = self._run(ids, end, keep)
         logits: Tensor = outputs.logits
-        self._record("attentions", outputs, f"{self._prefix}attentions")
-        self._record("cross_attentions", outputs, "cross_attentions")
-        self._record("hidden_states", outputs, f"{self._prefix}hidden_states")
+        for name in ("attentions", "cross_attentions", "hidden_states"):
+            if name in self._records:
+                prefix = "" if name == "cross_attentions" else self._prefix
+                self._records[name].append(getattr(outputs, f"{prefix}{name}", None))
         self.steps += 1
         registry.notify("generation_step", model=self.model, step=self.steps)
         if logits.shape[1] > keep:  # a copy, so that a long prompt's logits can be freed
@@ -142,11 +137,9 @@ class GenerationSession:
     def _run(self, ids: Tensor, end: int, keep: int) -> Any:
         count = end - self._seen
         if count <= 0:
-            raise GenerationError(
-                "The model has seen every token already. Append a token, or crop the session, before `forward`."
-            )
+            raise GenerationError("The model has seen every token. Append one, or crop the session, before `forward`.")
         inputs = dict(self._constant)
-        if self._takes_keep:
+        if "logits_to_keep" in self._named:
             inputs["logits_to_keep"] = keep
         if self._mask is not None:
             inputs[f"{self._prefix}attention_mask"] = self._mask.upto(end)
@@ -205,8 +198,8 @@ class GenerationSession:
                 self._done |= criterion.reached(self.length)
             else:
                 asked = True
-                stop = criterion(ids, self._records.get("scores"))
-                self.unfinished = self.unfinished & (~stop if isinstance(stop, Tensor) else not stop)
+                stop = torch.as_tensor(criterion(ids, self._records.get("scores")), dtype=torch.bool, device=ids.device)
+                self.unfinished = self.unfinished & ~stop
         if asked and not self._done:
             self._done = not bool(self.unfinished.any())
 
@@ -221,6 +214,7 @@ class GenerationSession:
         """Repeat each row, before the first forward: (a, b) becomes (a, a, b, b)."""
         if times == 1:
             return
+        self.rows_per_prompt *= times
 
         def repeat(value: Any) -> Any:
             if isinstance(value, Tensor) and value.dim():
@@ -252,15 +246,10 @@ class GenerationSession:
             return None
         return (self._mask.data[:, self._unseen :] != 0).int().argmax(1)
 
-    def _record(self, name: str, outputs: Any, attribute: str) -> None:
-        if name in self._records:
-            self._records[name].append(getattr(outputs, attribute, None))
-
     def result(self, **fields: Any) -> Any:
         """What `generate` returns: LongTensor (batch, length), or an output object with `return_dict_in_generate`.
 
-        Args:
-            fields: more fields of the output object, or others in the place of those that were kept.
+        `fields` are more fields of the output object, or others in the place of those that were kept.
         """
         if self.streamer is not None:
             self.streamer.end()

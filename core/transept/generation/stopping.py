@@ -14,16 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import GenerationError
-from .configuration import token_ids
+from .configuration import GenerationConfig, token_ids
 
 __all__ = [
-    "EosTokenCriteria",
-    "MaxLengthCriteria",
-    "MaxTimeCriteria",
-    "StopStringCriteria",
-    "StoppingCriteria",
-    "StoppingCriteriaList",
-]
+    "EosTokenCriteria", "MaxLengthCriteria", "MaxTimeCriteria", "StopStringCriteria", "StoppingCriteria", "StoppingCriteriaList",
+]  # fmt: skip
 
 
 class StoppingCriteria:
@@ -47,19 +42,14 @@ class MaxLengthCriteria(_WholeCall):
     """Stops at `max_length` tokens, the prompt's included."""
 
     def __init__(self, max_length: int, max_position_embeddings: int | None = None) -> None:
-        self.max_length = max_length
-        self.max_position_embeddings = max_position_embeddings
+        self.max_length, self.max_position_embeddings = max_length, max_position_embeddings
 
     def reached(self, length: int) -> bool:
         return length >= self.max_length
 
 
 class MaxTimeCriteria(_WholeCall):
-    """Stops after the forward pass during which `max_time` seconds have gone by.
-
-    Args:
-        initial_timestamp: a `time.time()` to count from; None: now.
-    """
+    """Stops after the forward pass during which `max_time` seconds have gone by since `initial_timestamp`, a `time.time()`."""
 
     def __init__(self, max_time: float, initial_timestamp: float | None = None) -> None:
         self.max_time = max_time
@@ -87,10 +77,7 @@ class StopStringCriteria(StoppingCriteria):
 
     The text is that of `tokenizer.decode` with special tokens kept, so a string may begin or end anywhere inside a token
     and may be the text of a special token. Only as much of the row's end is decoded as the longest string can span.
-
-    Args:
-        stop_strings: one string or several.
-        prompt_length: tokens at the start of a row in which no string may begin; None: a string may begin in the prompt.
+    No string may begin in the first `prompt_length` tokens; None: a string may begin in the prompt.
     """
 
     def __init__(self, tokenizer: Any, stop_strings: str | Sequence[str], prompt_length: int | None = None) -> None:
@@ -132,3 +119,26 @@ class StoppingCriteriaList(list[Any]):
     def max_length(self) -> int | None:
         lengths = [criterion.max_length for criterion in self if isinstance(criterion, MaxLengthCriteria)]
         return min(lengths, default=None)
+
+
+def criteria_for(
+    config: GenerationConfig, prompt_length: int, max_length: int, tokenizer: Any, custom: Sequence[Any] | None
+) -> StoppingCriteriaList:
+    """The stopping criteria that a config asks for, and the user's own."""
+    if config.stop_strings is not None and tokenizer is None:
+        raise GenerationError("`stop_strings` are looked for in text: pass the model's `tokenizer` to `generate` too.")
+    eos = token_ids(config.eos_token_id)
+    made = [
+        MaxLengthCriteria(max_length),
+        config.max_time is not None and MaxTimeCriteria(config.max_time),
+        config.stop_strings is not None and StopStringCriteria(tokenizer, config.stop_strings, prompt_length),
+        eos and EosTokenCriteria(eos),
+    ]
+    return StoppingCriteriaList(with_custom(made, custom))
+
+
+def with_custom(ours: list[Any], custom: Sequence[Any] | None) -> list[Any]:
+    """Criteria or processors of ours that are not false, then the user's own; one of the same class takes the place of ours."""
+    theirs = {type(item): item for item in reversed(custom or ())}
+    merged = [theirs.get(type(item), item) for item in ours if item]
+    return merged + [item for item in custom or () if not any(item is placed for placed in merged)]

@@ -32,18 +32,11 @@ class BaseStreamer:
 class TextStreamer(BaseStreamer):
     """Prints the text as it comes, each character once it is whole.
 
-    The pieces joined are the text of all tokens decoded at once.
-
-    Args:
-        tokenizer: has `decode(ids, **decode_kwargs)`.
-        skip_prompt: leave the prompt out.
-        decode_kwargs: such as `skip_special_tokens=True`.
+    The pieces joined are the text of all tokens decoded at once by `tokenizer.decode(ids, **decode_kwargs)`.
     """
 
     def __init__(self, tokenizer: Any, skip_prompt: bool = False, **decode_kwargs: Any) -> None:
-        self.tokenizer = tokenizer
-        self.skip_prompt = skip_prompt
-        self.decode_kwargs = decode_kwargs
+        self.tokenizer, self.skip_prompt, self.decode_kwargs = tokenizer, skip_prompt, decode_kwargs
         self._reset()
 
     def _reset(self) -> None:
@@ -80,11 +73,24 @@ class TextStreamer(BaseStreamer):
         print(text, flush=True, end="\n" if stream_end else "")  # noqa: T201
 
 
-class TextIteratorStreamer(TextStreamer):
+class _QueueStreamer(TextStreamer):
+    """Sends pieces to a reader elsewhere; None is the last of them."""
+
+    def send(self, *pieces: str | BaseException | None) -> None:
+        raise NotImplementedError
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        self.send(*[text] * bool(text), *[None] * stream_end)
+
+    def fail(self, error: BaseException) -> None:
+        self._reset()
+        self.send(error, None)  # at once: a reader that got the error may close its loop
+
+
+class TextIteratorStreamer(_QueueStreamer):
     """Iterates over the text in one thread while `generate` runs in another; an error of `generate` is raised here too.
 
-    Args:
-        timeout: seconds to wait for a piece (`queue.Empty`); None: as long as it takes.
+    It waits `timeout` seconds for a piece (`queue.Empty`); None: as long as it takes.
     """
 
     def __init__(self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any) -> None:
@@ -92,16 +98,9 @@ class TextIteratorStreamer(TextStreamer):
         self.text_queue: Queue[str | BaseException | None] = Queue()
         self.timeout = timeout
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self.text_queue.put(text)
-        if stream_end:
-            self.text_queue.put(None)
-
-    def fail(self, error: BaseException) -> None:
-        self._reset()
-        self.text_queue.put(error)
-        self.text_queue.put(None)
+    def send(self, *pieces: str | BaseException | None) -> None:
+        for piece in pieces:
+            self.text_queue.put(piece)
 
     def __iter__(self) -> Self:
         return self
@@ -115,13 +114,10 @@ class TextIteratorStreamer(TextStreamer):
         return piece
 
 
-class AsyncTextIteratorStreamer(TextStreamer):
+class AsyncTextIteratorStreamer(_QueueStreamer):
     """Iterates over the text in a coroutine while `generate` runs in a thread; an error of `generate` is raised here too.
 
-    It has to be made inside the running event loop.
-
-    Args:
-        timeout: seconds to wait for a piece (`TimeoutError`); None: as long as it takes.
+    It has to be made inside the running event loop, and waits `timeout` seconds for a piece (`TimeoutError`).
     """
 
     def __init__(self, tokenizer: Any, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any) -> None:
@@ -130,22 +126,12 @@ class AsyncTextIteratorStreamer(TextStreamer):
         self.timeout = timeout
         self.loop = asyncio.get_running_loop()
 
-    def _send(self, *pieces: str | BaseException | None) -> None:
+    def send(self, *pieces: str | BaseException | None) -> None:
         def put() -> None:
             for piece in pieces:
                 self.text_queue.put_nowait(piece)
 
         self.loop.call_soon_threadsafe(put)
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self._send(text)
-        if stream_end:
-            self._send(None)
-
-    def fail(self, error: BaseException) -> None:
-        self._reset()
-        self._send(error, None)  # at once: a reader that got the error may close its loop
 
     def __aiter__(self) -> Self:
         return self

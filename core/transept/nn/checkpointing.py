@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial, wraps
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -72,8 +73,20 @@ def cache_for(model: Any, use_cache: bool | None, past_key_values: Any) -> Any:
         )
         return None
     if past_key_values is None and wanted:
-        return DynamicCache(config=model.config)
+        config = model.config
+        if torch.compiler.is_compiling():
+            config = _TraceableConfig(vars(config))
+        return DynamicCache(config=config)
     return past_key_values
+
+
+class _TraceableConfig:
+    """What a cache reads of a configuration: asking a pydantic model for an attribute that it lacks cannot be traced."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self.num_hidden_layers = fields.get("num_hidden_layers")
+        self.layer_types = fields.get("layer_types")
+        self.sliding_window = fields.get("sliding_window")
 
 
 def _is_checkpointed(model: nn.Module) -> bool:

@@ -85,12 +85,12 @@ def _keep(attention_mask: Tensor, hidden_states: Tensor, seen: int, held: int, k
             f"`attention_mask` has shape {tuple(attention_mask.shape)}; this call needs ({hidden_states.shape[0]}, {seen}): a column "
             f"for each token in the cache ({seen - hidden_states.shape[1]}) and in the input ({hidden_states.shape[1]})."
         )
-    keep = attention_mask.to(device=hidden_states.device, dtype=torch.bool)
     if _is_readable(attention_mask):
         if attention_mask.is_floating_point() and bool((attention_mask < 0).any()):
             raise InputError("A 2-D `attention_mask` holds 1 for tokens and 0 for padding, and this one has negative numbers.")
-        if bool(keep.all()):
+        if bool(attention_mask.all()):
             return None
+    keep = attention_mask.to(device=hidden_states.device, dtype=torch.bool)
     if columns != seen:
         return keep
     return F.pad(keep[:, seen - held :], (0, key_length - held))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,8 @@ from .tensors import local_tensors, own_storage, set_tensor
 from .ties import check_ties, ties_after
 
 __all__ = ["applied_to", "apply_live", "apply_rewrites", "undo"]
+
+Convert = Callable[[list[Tensor]], list[Tensor]]
 
 
 def apply_rewrites(model: nn.Module, rewrites: Iterable[Rewrite]) -> list[AppliedRewrite]:
@@ -52,15 +54,11 @@ def apply_live(model: nn.Module, rewrite: Rewrite) -> list[AppliedRewrite]:
             model.set_submodule(applied.path, built, strict=True)
             applied_to(model).append(applied)
             done.append(applied)
-    except RewriteError:
+    except BaseException:
         if rewrite.undoable:
-            for applied in reversed(done):
-                _undo_one(model, applied)
+            _undo(model, done)
         raise
-    made = {name for applied in done for name in applied.full(applied.targets)}
-    for target, source in ties_after(ties, done).items():
-        if target in made:
-            set_tensor(model, target, model.get_parameter(source))
+    _tie(model, ties_after(ties, done), {name for applied in done for name in applied.full(applied.targets)})
     return done
 
 
@@ -73,17 +71,15 @@ def undo(model: nn.Module, key: str) -> None:
     record = applied_to(model)
     mine = [applied for applied in record if applied.key == key]
     if not mine:
-        raise RewriteError(
-            f"Rewrite `{key}` is not applied here; applied are: {shorten({a.key for a in record}) or 'none'}.", key=key
-        )
+        there = shorten(sorted({applied.key for applied in record})) or "none"
+        raise RewriteError(f"Rewrite `{key}` is not applied here; applied are: {there}.", key=key)
     for applied in reversed(mine):
         later = record[record.index(applied) + 1 :]
         above = next((a for a in later if a.key != key and f"{a.path}.".startswith(f"{applied.path}.")), None)
         if not applied.rewrite.undoable or above is not None:
             reason = "it loses information" if above is None else f"`{above.key}` was applied over it; undo that first"
             raise RewriteError(f"Rewrite `{key}` at `{applied.path}` cannot be undone: {reason}.", key=key, path=applied.path)
-    for applied in reversed(mine):
-        _undo_one(model, applied)
+    _undo(model, mine)
 
 
 def applied_to(model: nn.Module) -> list[AppliedRewrite]:
@@ -103,24 +99,17 @@ def _selected(model: nn.Module, rewrite: Rewrite) -> list[tuple[str, nn.Module]]
     """Modules that the rewrite selects, outermost first."""
     found = list(_walk(model, "", rewrite))
     if not found:
-        raise RewriteError(
-            f"Rewrite `{rewrite.key}` selects no module of `{type(model).__name__}`: it does not fit this architecture, or was "
-            "applied before.",
-            key=rewrite.key,
-        )
+        what = f"no module of `{type(model).__name__}`: it does not fit this architecture, or was applied before"
+        raise RewriteError(f"Rewrite `{rewrite.key}` selects {what}.", key=rewrite.key)
     modules = [module for _, module in found]
     for path, module in found:
-        hooked = next(
-            (p for p, part in module.named_modules(prefix=path) if part._forward_hooks or part._forward_pre_hooks), None
-        )
+        parts = module.named_modules(prefix=path)
+        hooked = next((name for name, part in parts if part._forward_hooks or part._forward_pre_hooks), None)
         shared = sum(module is other for other in modules) > 1
         if not path or shared or hooked is not None:
             reason = "it is the model itself" if not path else "it stands in two places" if shared else f"`{hooked}` has a hook"
-            raise RewriteError(
-                f"Rewrite `{rewrite.key}` cannot replace `{path or type(module).__name__}`: {reason}.",
-                key=rewrite.key,
-                path=path,
-            )
+            what = f"cannot replace `{path or type(module).__name__}`: {reason}"
+            raise RewriteError(f"Rewrite `{rewrite.key}` {what}.", key=rewrite.key, path=path)
     return found
 
 
@@ -151,13 +140,7 @@ def _prepare(rewrite: Rewrite, path: str, module: nn.Module) -> tuple[AppliedRew
     return AppliedRewrite(rewrite.key, path, rewrite.why, rewrite, module, sources, targets), built
 
 
-def _fill(
-    old: nn.Module,
-    new: nn.Module,
-    taken: tuple[str, ...],
-    given: tuple[str, ...],
-    change: Callable[[list[Tensor]], list[Tensor]],
-) -> None:
+def _fill(old: nn.Module, new: nn.Module, taken: tuple[str, ...], given: tuple[str, ...], change: Convert) -> None:
     """Move everything that `old` holds to `new`: converted where it is taken, as it is elsewhere."""
     held, slots = local_tensors(old), local_tensors(new)
     absent = [name for name in taken if name not in held or held[name].is_meta]
@@ -189,6 +172,20 @@ def _move_buffers(old: nn.Module, new: nn.Module) -> None:
                 if reset is None:
                     raise RewriteError(f"`{type(part).__name__}` has a buffer `{name}` and no `reset_buffers(device)`.")
                 reset(next((t.device for t in (*old.parameters(), *new.parameters()) if not t.is_meta), torch.device("cpu")))
+
+
+def _undo(model: nn.Module, done: list[AppliedRewrite]) -> None:
+    for applied in reversed(done):
+        _undo_one(model, applied)
+    names = {name for applied in done if applied.rewrite.ties == "keep" for name in applied.full(applied.sources)}
+    _tie(model, _ties(model), names)
+
+
+def _tie(model: nn.Module, ties: Mapping[str, str], names: set[str]) -> None:
+    """Make these, where they are tied, one parameter again: each module was filled on its own."""
+    for target, source in ties.items():
+        if target in names or source in names:
+            set_tensor(model, target, model.get_parameter(source))
 
 
 def _undo_one(model: nn.Module, applied: AppliedRewrite) -> None:

@@ -1,9 +1,9 @@
-"""A rewritten model"s tensors as they were: for saving so that anybody reads them."""
+"""A rewritten model's tensors as they were: for saving so that anybody reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -14,8 +14,10 @@ from .tensors import local_tensors
 
 __all__ = ["original_tensors"]
 
+Lazy = Tensor | Callable[[], Tensor]
 
-def original_tensors(model: nn.Module) -> dict[str, Tensor | Callable[[], Tensor]]:
+
+def original_tensors(model: nn.Module) -> dict[str, Lazy]:
     """The model's tensors by their original names: for saving so that a model without the rewrites reads them.
 
     A tensor that is reverted comes as a function, which makes it anew at each call, so that one is in memory at a time. Where a
@@ -24,7 +26,7 @@ def original_tensors(model: nn.Module) -> dict[str, Tensor | Callable[[], Tensor
     Raises:
         RewriteError: a rewrite that could be reverted lies under one that cannot.
     """
-    state: dict[str, Tensor | Callable[[], Tensor]] = {name: tensor.detach() for name, tensor in local_tensors(model).items()}
+    state: dict[str, Lazy] = {name: tensor.detach() for name, tensor in local_tensors(model).items()}
     sealed: set[str] = set()
     for applied in reversed(applied_to(model)):
         if not applied.rewrite.undoable:
@@ -38,27 +40,23 @@ def original_tensors(model: nn.Module) -> dict[str, Tensor | Callable[[], Tensor
                 key=applied.key,
                 path=applied.path,
             )
-        held = [state[name] for name in targets]
-        made = {
-            name: _reverted(applied, model.get_submodule(applied.path), held, index)
-            for index, name in enumerate(applied.full(applied.sources))
-        }
+        made = _reverted(applied, model.get_submodule(applied.path), [state[name] for name in targets])
         state = dict(_replaced(state, targets, made))
     return state
 
 
-def _reverted(
-    applied: AppliedRewrite, built: nn.Module, held: list[Tensor | Callable[[], Tensor]], index: int
-) -> Callable[[], Tensor]:
-    return lambda: applied.revert([one if isinstance(one, Tensor) else one() for one in held], built)[index]
+def _reverted(applied: AppliedRewrite, built: nn.Module, held: list[Lazy]) -> dict[str, Lazy]:
+    def make(index: int) -> Tensor:
+        return applied.revert([one if isinstance(one, Tensor) else one() for one in held], built)[index]
+
+    return {name: partial(make, index) for index, name in enumerate(applied.full(applied.sources))}
 
 
-def _replaced(state: dict[str, Any], targets: list[str], made: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The state with the targets' place, where the first of them stood, taken by what was made."""
-    pending = True
+def _replaced(state: dict[str, Lazy], targets: list[str], made: dict[str, Lazy]) -> Iterator[tuple[str, Lazy]]:
+    """The state with what was made in the targets' place, where the first of them stood."""
+    first = next((name for name in state if name in targets), None)
     for name, value in state.items():
-        if name in targets and pending:
+        if name == first:
             yield from made.items()
-            pending = False
         elif name not in targets:
             yield name, value

@@ -16,6 +16,8 @@ from .tensors import local_tensors
 
 __all__ = ["AppliedRewrite", "Rewrite", "make_rewrite"]
 
+Change = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
+
 
 class Rewrite(ABC):
     """A change of modules. Subclass it, give it a `key`, and offer it through a `RewriteSpec` or pass it to `from_pretrained`.
@@ -76,28 +78,20 @@ class AppliedRewrite:
 
     def convert(self, tensors: list[Tensor], built: nn.Module) -> list[Tensor]:
         """Tensors in the order of `sources` to those in the order of `targets`."""
-        return self._run(self.rewrite.convert, self.sources, self.targets, tensors, built)
+        return self._run(self.rewrite.convert, dict(zip(self.sources, tensors, strict=True)), self.targets, built)
 
     def revert(self, tensors: list[Tensor], built: nn.Module) -> list[Tensor]:
         """Tensors in the order of `targets` to those in the order of `sources`."""
-        return self._run(self.rewrite.revert, self.targets, self.sources, tensors, built)
+        return self._run(self.rewrite.revert, dict(zip(self.targets, tensors, strict=True)), self.sources, built)
 
-    def _run(
-        self,
-        change: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
-        given: tuple[str, ...],
-        wanted: tuple[str, ...],
-        tensors: list[Tensor],
-        built: nn.Module,
-    ) -> list[Tensor]:
+    def _run(self, change: Change, given: dict[str, Tensor], wanted: tuple[str, ...], built: nn.Module) -> list[Tensor]:
+        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in given.items())
         try:
             with torch.no_grad():
-                made = change(dict(zip(given, tensors, strict=True)), built)
+                made = change(given, built)
         except (RuntimeError, ValueError, IndexError, KeyError) as error:
-            shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(given, tensors, strict=True))
-            raise RewriteError(
-                f"Rewrite `{self.key}` failed at `{self.path}` on {shapes}: {error}", key=self.key, path=self.path
-            ) from error
+            what = f"failed at `{self.path}` on {shapes}: {error}"
+            raise RewriteError(f"Rewrite `{self.key}` {what}", key=self.key, path=self.path) from error
         if set(made) != set(wanted):
             raise RewriteError(
                 f"Rewrite `{self.key}` at `{self.path}` gave {shorten(made)} where {shorten(wanted)} were needed: its `build`, "

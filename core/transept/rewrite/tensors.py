@@ -1,4 +1,4 @@
-"""A module"s tensors by name, and putting one in place."""
+"""A module's tensors by name, and putting one in place."""
 
 from __future__ import annotations
 

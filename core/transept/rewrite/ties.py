@@ -28,14 +28,10 @@ def ties_after(ties: Mapping[str, str], applied: Iterable[AppliedRewrite]) -> di
 
 
 def check_ties(rewrite: Rewrite, applied: list[AppliedRewrite], ties: Mapping[str, str]) -> None:
-    consumed = {name: one for one in applied for name in one.full(one.sources)}
+    consumed = {name: (one.sources, one.targets) for one in applied for name in one.full(one.sources)}
     for target, source in ties.items():
-        both = [consumed.get(target), consumed.get(source)]
-        if both == [None, None] or rewrite.ties == "break":
-            continue
-        there, here = both
-        fits = there is not None and here is not None and (there.sources, there.targets) == (here.sources, here.targets)
-        if rewrite.ties == "refuse" or not fits:
+        there, here = consumed.get(target), consumed.get(source)
+        if (there or here) and (rewrite.ties == "refuse" or (rewrite.ties == "keep" and there != here)):
             raise RewriteError(
                 f"Rewrite `{rewrite.key}` would part `{target}` from `{source}`, which are tied: leave both out, or untie them with "
                 "`tie_word_embeddings=False`.",

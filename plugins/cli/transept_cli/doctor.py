@@ -104,9 +104,13 @@ def _plugins() -> Iterator[Finding]:
         if status in ("ok", "unloaded"):
             healthy.add(entry.dist)
         elif status == "blocked":
-            yield Finding("note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not allowed by TRANSEPT_PLUGINS")
+            yield Finding(
+                "note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not allowed by TRANSEPT_PLUGINS"
+            )
         elif status == "unused":
-            yield Finding("note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not used: another dist is preferred")
+            yield Finding(
+                "note", f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is not used: another dist is preferred"
+            )
         elif (entry.dist, str(error)) not in broken:
             broken.add((entry.dist, str(error)))
             yield Finding(

@@ -6,7 +6,7 @@ projections: llama.cpp's converters. A new decoder family is one more row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["ARCHITECTURES", "Architecture"]
 
@@ -26,8 +26,8 @@ class Architecture:
     """Config fields that the file does not state."""
     interleaved: tuple[str, ...] = ()
     """GGUF names of projections whose rows are stored with the two halves of each rotary pair side by side."""
-    biases: dict[str, str | None] | None = None
-    """GGUF name to the config field that is true where the file has its bias; None: the model always has one."""
+    biases: dict[str, str] = field(default_factory=dict)
+    """GGUF name to the config field that is true where the file has a bias of that name."""
 
 
 _DECODER = {
@@ -69,7 +69,6 @@ _ROWS = (
         causal_lm="Qwen2ForCausalLM",
         tensors=_DECODER,
         defaults={"hidden_act": "silu"},
-        biases={"blk.{}.attn_q": None, "blk.{}.attn_k": None, "blk.{}.attn_v": None},
     ),
     Architecture(
         name="qwen3",

@@ -228,9 +228,8 @@ def _frequency_factors(file: GGUFModel, config: dict[str, Any], theta: float) ->
 def _biases(file: GGUFModel, row: Architecture) -> dict[str, bool]:
     """The config's bias switches, each true where the first layer has such a bias."""
     switches: dict[str, bool] = {}
-    for name, field in (row.biases or {}).items():
-        if field is not None:
-            switches[field] = switches.get(field, False) or f"{name.format(0)}.bias" in file.tensors
+    for name, field in row.biases.items():
+        switches[field] = switches.get(field, False) or f"{name.format(0)}.bias" in file.tensors
     return switches
 
 

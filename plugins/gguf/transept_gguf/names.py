@@ -41,7 +41,7 @@ def _operation(row: Architecture, name: str, config: Any) -> Rename | Permute:
     if name not in row.interleaved:
         return Rename(source, target)
     heads = config.num_key_value_heads if name.endswith("attn_k") else config.num_attention_heads
-    return Permute(source, target, partial(_part_pairs, heads), partial(_join_pairs, heads), "rotary pairs")
+    return Permute(source, target, partial(_part_pairs, heads), partial(_join_pairs, heads))
 
 
 def _part_pairs(heads: int, rows: Tensor) -> Tensor:
