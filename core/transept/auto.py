@@ -18,7 +18,8 @@ def _open(name: str | os.PathLike[str] | Location, arguments: dict[str, Any]) ->
     """Open the location, taking the keywords that say where it is out of `arguments`."""
     if arguments.pop("trust_remote_code", False):
         LoadOptions.split({"trust_remote_code": True})
-    return open_location(name, **{key: arguments.pop(key) for key in _LOCATION_OPTIONS if key in arguments})
+    where = {key: arguments.pop(key) for key in _LOCATION_OPTIONS if key in arguments}
+    return open_location(name, **where, file=arguments.pop("gguf_file", None))
 
 
 class _Register:
@@ -104,7 +105,7 @@ class _AutoModel(_OnlyDoor):
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | Location, *model_args: Any, **kwargs: Any
     ) -> Any:
         """Load a checkpoint into the architecture's class for this task; see `PreTrainedModel.from_pretrained`."""
-        where = {key: kwargs[key] for key in _LOCATION_OPTIONS if key in kwargs}
+        where = {key: kwargs.pop(key) for key in (*_LOCATION_OPTIONS, "gguf_file") if key in kwargs}
         location = _open(pretrained_model_name_or_path, {**where, "trust_remote_code": kwargs.pop("trust_remote_code", False)})
         config = kwargs.get("config")
         if not isinstance(config, PretrainedConfig):

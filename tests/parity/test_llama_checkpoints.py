@@ -162,3 +162,13 @@ def test_sampling_draws_the_same_tokens_from_the_same_seed(peer_llama) -> None:
     want = peer.generate(ids, **arguments)
     torch.manual_seed(5)
     assert torch.equal(ours.generate(ids, **arguments), want)
+
+
+def test_question_answering_starts_from_a_language_model(peer_llama) -> None:
+    """Its base has another prefix than its siblings'; the peer initialises all of it anew, without an error."""
+    folder = peer_llama()
+    model, info = transept.AutoModelForQuestionAnswering.from_pretrained(folder, output_loading_info=True)
+    assert set(info["missing_keys"]) == {"qa_outputs.weight", "qa_outputs.bias"}
+    language_model = transept.AutoModelForCausalLM.from_pretrained(folder)
+    assert torch.equal(model.transformer.norm.weight, language_model.model.norm.weight)
+    assert torch.equal(model.transformer.layers[1].mlp.up_proj.weight, language_model.model.layers[1].mlp.up_proj.weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,17 @@ def test_what_we_save_the_peer_opens(ours, tokenizer, tmp_path: Path) -> None:
     inputs = opened("Gravity is", return_tensors="pt")
     want = back.generate(**inputs, max_new_tokens=8, do_sample=False)
     assert torch.equal(ours.generate(**inputs, max_new_tokens=8, do_sample=False), want)
+
+
+def test_gguf_file_chooses_among_several_as_in_the_peer(smollm2_gguf, tmp_path: Path) -> None:
+    shutil.copy(smollm2_gguf, tmp_path / "one.gguf")
+    (tmp_path / "two.gguf").hardlink_to(tmp_path / "one.gguf")
+    with pytest.raises(transept.CheckpointError, match=r"one\.gguf"):
+        transept.AutoConfig.from_pretrained(tmp_path)
+    config = transept.AutoConfig.from_pretrained(tmp_path, gguf_file="two.gguf")
+    assert config.model_type == "llama"
+    model = transept.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="two.gguf")
+    assert model.load_report.files == ("two.gguf",) or "two.gguf" in str(model.load_report.files)
+    assert transept.AutoTokenizer.from_pretrained(tmp_path, gguf_file="two.gguf")("hi")["input_ids"]
+    with pytest.raises(transept.CheckpointNotFoundError, match=r"three\.gguf"):
+        transept.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="three.gguf")

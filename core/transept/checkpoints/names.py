@@ -18,17 +18,22 @@ from .reader import TensorRef
 __all__ = ["align_prefix", "all_ties", "join_rewrites", "prefix_hint", "settle_ties"]
 
 
-def align_prefix(graph: ConversionGraph, wanted: Iterable[str], prefix: str) -> None:
-    """Add or take away the base model's prefix, name by name, where that makes a name of the model's.
+def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module) -> None:
+    """Swap, add or take away base-model prefixes, name by name, where that makes a name of the model's.
 
-    So a base model reads a task model's checkpoint, and the reverse.
+    So a base model reads a task model's checkpoint and the reverse, and a task model whose prefix is not the family's
+    (`LlamaForQuestionAnswering` says `transformer`) reads those of its siblings.
     """
     known = set(wanted)
-    dot = f"{prefix}."
+    prefixes = dict.fromkeys(vars(base).get("base_model_prefix", "") for base in type(model).__mro__)
+    dots = [f"{prefix}." for prefix in (getattr(model, "base_model_prefix", ""), *prefixes) if prefix]
     steps: list[tuple[list[str], list[str], Convert]] = []
-    for name in graph if prefix else ():
-        other = name.removeprefix(dot) if name.startswith(dot) else dot + name
-        if name not in known and other in known:
+    for name in graph:
+        if name in known:
+            continue
+        inner = next((name.removeprefix(dot) for dot in dots if name.startswith(dot)), name)
+        other = next((o for o in (inner, *(dot + inner for dot in dots)) if o in known), None)
+        if other is not None:
             steps.append(([name], [other], list))
     graph.join(steps, changes=False)
 

@@ -57,6 +57,8 @@ class LoadOptions:
     token: str | bool | None = None
     local_files_only: bool = False
     force_download: bool = False
+    gguf_file: str | None = None
+    """The one weight file to read, where a place holds several; the peer's name for it."""
     use_safetensors: bool | None = None
     low_cpu_mem_usage: bool | None = None
     """Accepted from older code: loading never holds the model twice."""
@@ -88,7 +90,7 @@ class LoadOptions:
     def location(self) -> dict[str, Any]:
         """The keywords that `open_location` takes."""
         names = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "file": self.gguf_file}
 
     @staticmethod
     def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

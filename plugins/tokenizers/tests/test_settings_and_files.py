@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from transept_tokenizers.fast import PreTrainedTokenizerFast
+from transept_tokenizers.tokenization import AddedToken
 
 from transept.errors import ChatTemplateError, CorruptFileError, TokenizerError, UnknownArgumentError, UnsafePathError
-from transept_tokenizers.tokenization import AddedToken
 
 TEXT = "The quick <s>fox</s> jumps <extra_0> 12 <image>  <tool>"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-
-from transept.files import Location
 from transept_tokenizers.tokenization import AddedToken, PreTrainedTokenizerBase, Truncation
 from transept_tokenizers.tokenization.tokenizer_files import write_json
+
+from transept.files import Location
 
 
 class CharacterEncoding:

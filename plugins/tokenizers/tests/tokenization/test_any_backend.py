@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from transept_tokenizers.tokenization import AddedToken, BatchEncoding
 
 from transept.errors import SaveError, TokenizerError, UnknownArgumentError
-from transept_tokenizers.tokenization import AddedToken, BatchEncoding
 
 
 def test_importing_brings_no_backend() -> None:
