@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError, shorten
