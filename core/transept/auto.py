@@ -120,7 +120,7 @@ class _AutoModel(_OnlyDoor):
     @classmethod
     def from_config(cls, config: PretrainedConfig, **kwargs: Any) -> Any:
         """A model with freshly initialised weights."""
-        kwargs.pop("trust_remote_code", None)
+        LoadOptions.split({"trust_remote_code": kwargs.pop("trust_remote_code", False)})
         return cls._class_for(type(config)).from_config(config, **kwargs)
 
     @classmethod

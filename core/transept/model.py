@@ -7,6 +7,7 @@ of `transept.generation`; this class hands over to them, and answers what other 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -18,7 +19,7 @@ from .checkpoints.pretrained import LoadOptions, load_pretrained
 from .checkpoints.save import save_model
 from .configuration import PretrainedConfig
 from .discovery import registry
-from .errors import AttentionError, ConfigError, InputError, UnknownArgumentError, did_you_mean
+from .errors import AttentionError, ConfigError, InputError, UnknownArgumentError, did_you_mean, shorten
 from .files import open_location
 from .nn import losses, masks
 from .nn.embeddings import resize_embedding, resize_head
@@ -94,6 +95,7 @@ class PreTrainedModel(nn.Module):
     def from_config(cls, config: PretrainedConfig, *, dtype: torch.dtype | str | None = None, **kwargs: Any) -> Self:
         """A model with freshly initialised weights. `attn_implementation` may be given; other keywords are refused."""
         attention = kwargs.pop("attn_implementation", None)
+        dtype = LoadOptions.one_dtype(dtype, kwargs.pop("torch_dtype", None))
         _refuse_unknown(f"{cls.__name__}.from_config", kwargs, ("dtype", "attn_implementation"))
         if attention is not None:
             config = config.copy_with(attn_implementation=attention)
@@ -155,6 +157,7 @@ class PreTrainedModel(nn.Module):
             from .generation import GenerationConfig
 
             model.generation_config = GenerationConfig.from_pretrained(location)
+        _tell(cls.__name__, model.load_report)
         registry.notify("model_loaded", model=model, report=model.load_report)
         return (model, model.load_report.as_loading_info()) if output_loading_info else model  # type: ignore[return-value]
 
@@ -174,6 +177,7 @@ class PreTrainedModel(nn.Module):
         hub = {
             name: kwargs.pop(name) for name in ("repo_id", "token", "private", "commit_message", "revision") if name in kwargs
         }
+        kwargs.pop("save_function", None)  # from accelerate scripts: who writes is `is_main_process`, and how is safetensors
         _refuse_unknown(
             "save_pretrained", kwargs, ("max_shard_size", "state_dict", "variant", "push_to_hub", "repo_id", "token")
         )
@@ -417,8 +421,12 @@ class PreTrainedModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the first parameter lives."""
-        return next(self.parameters()).device
+        """Where the first parameter lives; for a model that is offloaded whole, where it computes."""
+        placed = next((parameter.device for parameter in self.parameters() if not parameter.is_meta), None)
+        computes = getattr(getattr(self, "_hf_hook", None), "execution_device", None)
+        if placed is None and computes is not None:
+            return torch.device(computes)
+        return placed if placed is not None else next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -464,6 +472,17 @@ class PreTrainedModel(nn.Module):
     def add_model_tags(self, tags: str | Sequence[str]) -> None:
         """Accepted for libraries that tag models for the hub's pages; kept on the instance, never saved."""
         self.model_tags = [*getattr(self, "model_tags", []), *([tags] if isinstance(tags, str) else tags)]
+
+
+def _tell(name: str, report: Any) -> None:
+    """Say what a load left out or made up: it is seldom what somebody wanted, and never an error."""
+    if report.newly_initialized:
+        new = shorten(report.newly_initialized)
+        warnings.warn(
+            f"`{name}`: {new} are not in the checkpoint and were drawn at random: train them before use.", stacklevel=4
+        )
+    if report.unexpected:
+        warnings.warn(f"`{name}` has no place for {shorten(report.unexpected)} of the checkpoint: left out.", stacklevel=4)
 
 
 def _refuse_unknown(where: str, unknown: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -141,6 +141,29 @@ def test_a_shard_outside_the_folder_is_refused(peer_llama, tmp_path: Path) -> No
             transept.AutoModelForCausalLM.from_pretrained(folder)
 
 
+def test_both_spellings_of_dtype_must_agree(folder: Path) -> None:
+    with pytest.raises(errors.InputError, match="torch_dtype"):
+        transept.AutoModelForCausalLM.from_pretrained(folder, dtype="float32", torch_dtype="float16")
+    assert transept.AutoModelForCausalLM.from_pretrained(folder, torch_dtype="float16").dtype == torch.float16
+
+
+def test_a_head_that_is_drawn_at_random_is_said(folder: Path) -> None:
+    with pytest.warns(UserWarning, match=r"score\.weight.*random"):
+        transept.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
+
+
+def test_a_padding_id_outside_the_vocabulary(folder: Path) -> None:
+    change_config(folder, pad_token_id=131)
+    with pytest.raises(errors.ConfigError, match="pad_token_id"):
+        transept.AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_a_malformed_preference_is_named(folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TRANSEPT_PREFER", "bogus")
+    with pytest.raises(errors.PluginError, match="TRANSEPT_PREFER"):
+        transept.AutoModelForCausalLM.from_pretrained(folder)
+
+
 class TestGenerate:
     @pytest.fixture
     def model(self, folder: Path):
@@ -168,6 +191,12 @@ class TestGenerate:
     def test_an_unknown_argument(self, model) -> None:
         with pytest.raises(errors.UnknownArgumentError, match="temperature"):
             model.generate(torch.tensor([[5]]), temprature=0.5)
+
+    def test_a_cache_config_may_say_the_length(self, model) -> None:
+        ids = torch.tensor([[5, 6, 7]])
+        want = model.generate(ids, max_new_tokens=4, do_sample=False)
+        static = {"cache_implementation": "static", "cache_config": {"max_cache_len": 64}}
+        assert torch.equal(model.generate(ids, max_new_tokens=4, do_sample=False, **static), want)
 
     def test_beams_name_their_wheel(self, model) -> None:
         with pytest.raises(errors.PluginNotFoundError, match="transept-beam"):

@@ -104,3 +104,12 @@ def test_dynamic_rope_past_its_length_is_the_peers(peer_llama) -> None:
     ids = torch.randint(1, 131, (1, 40), generator=torch.Generator().manual_seed(9))
     with torch.no_grad():
         torch.testing.assert_close(ours(ids).logits, peer(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_generating_while_a_model_trains_with_checkpointing_gives_the_same_text(model) -> None:
+    """Nothing is recomputed where there is no backward pass, so the cache serves as ever."""
+    ids = prompts()[0]
+    want = generate(model, ids).sequences
+    model.train()
+    model.gradient_checkpointing_enable()
+    assert torch.equal(generate(model, ids).sequences, want)

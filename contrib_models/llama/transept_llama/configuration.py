@@ -63,3 +63,5 @@ class LlamaConfig(PretrainedConfig):
                 f"{self.num_key_value_heads}: each key/value head serves the same number of query heads."
             )
         super().validate_config()
+        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
+            raise ConfigError(f"`pad_token_id` is {self.pad_token_id}, and the vocabulary ends at {self.vocab_size - 1}.")

@@ -176,13 +176,16 @@ class _Traced:
 _TRACED = _Traced()
 
 
-@torch.compiler.assume_constant_result
 def _traced_kernel(name: str, *need: Any) -> str:
     """While a graph is traced: the attribute of `_TRACED` with the kernel, which is negotiated on the spot."""
     record, kernel = _negotiate(name, Need(*need))
     attribute = f"kernel_{record.key}"
     setattr(_TRACED, attribute, kernel)
     return attribute
+
+
+# what `torch.compiler.assume_constant_result` does, without its import of the whole compiler, which takes as long as torch's own
+_traced_kernel._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _negotiate(name: str, need: Need) -> tuple[AttentionKernelSpec, Kernel]:

@@ -82,8 +82,7 @@ class LoadOptions:
             raise UnknownArgumentError(
                 "`use_safetensors=False` asks for pickled weights, which transept does not read. Convert them."
             )
-        if options.dtype is None:
-            options.dtype = options.torch_dtype
+        options.dtype = cls.one_dtype(options.dtype, options.torch_dtype)
         cls.parse_dtype(options.dtype)
         return options, {name: value for name, value in arguments.items() if name not in names}
 
@@ -91,6 +90,13 @@ class LoadOptions:
         """The keywords that `open_location` takes."""
         names = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download")
         return {**{name: getattr(self, name) for name in names}, "file": self.gguf_file}
+
+    @staticmethod
+    def one_dtype(dtype: Any, torch_dtype: Any) -> Any:
+        """The one that was given, of both spellings."""
+        if dtype is not None and torch_dtype is not None and dtype != torch_dtype:
+            raise InputError(f"`dtype={dtype!r}` and its older spelling `torch_dtype={torch_dtype!r}` differ: give one.")
+        return dtype if dtype is not None else torch_dtype
 
     @staticmethod
     def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

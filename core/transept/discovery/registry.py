@@ -113,6 +113,7 @@ class PluginRegistry:
     def records(self, kind: str) -> list[Any]:
         """The records of all keys that load, sorted by key. What is broken is left out, with one warning each."""
         found, broken = [], self._state.broken
+        preferred(kind, "")  # a malformed variable is an error, not a broken plugin
         for key in self.keys(kind):
             mark = (kind, key, self._state.registered, os.environ.get(ALLOW), os.environ.get(PREFER))
             if mark in broken:

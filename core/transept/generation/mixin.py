@@ -257,14 +257,14 @@ def _give_cache(model: Any, prompt: Prompt, config: GenerationConfig, max_length
     if config.max_cache_len and not record.fixed_size:
         warnings.warn(f"`max_cache_len` has no effect on `cache_implementation={key!r}`.", UserWarning, stacklevel=4)
     make = load_object(record.cache, owner=" ".join(registry.dist_of("caches", key)))
-    cache = make(
-        text_config,
-        max_cache_len=max(prompt.unseen + max_length, config.max_cache_len or 0),
-        batch_size=prompt.input_ids.shape[0] * rows,
-        device=model.device,
-        dtype=getattr(model, "dtype", torch.get_default_dtype()),
+    options = {
+        "batch_size": prompt.input_ids.shape[0] * rows,
+        "device": model.device,
+        "dtype": getattr(model, "dtype", torch.get_default_dtype()),
         **(config.cache_config or {}),
-    )
+    }
+    most = max(prompt.unseen + max_length, config.max_cache_len or 0, options.pop("max_cache_len", None) or 0)
+    cache = make(text_config, max_cache_len=most, **options)
     if model.config.is_encoder_decoder and not isinstance(cache, EncoderDecoderCache):
         cache = EncoderDecoderCache(cache, DynamicCache(text_config))
     prompt.extra["past_key_values"] = cache

@@ -37,7 +37,8 @@ class CheckpointedLayer(nn.Module):
         @wraps(forward)
         def recomputed(self: CheckpointedLayer, *args: Any, **kwargs: Any) -> Any:
             # a subclass's forward that calls this one through super() is checkpointed already
-            if self.gradient_checkpointing and self.training and type(self).forward is recomputed:
+            wanted = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+            if wanted and type(self).forward is recomputed:
                 return checkpoint(partial(forward, self, **kwargs), *args, **self._checkpoint_arguments)
             return forward(self, *args, **kwargs)
 
@@ -62,7 +63,7 @@ def cache_for(model: Any, use_cache: bool | None, past_key_values: Any) -> Any:
             f"`past_key_values` is a `{type(past_key_values).__name__}`: give a cache, such as `transept.DynamicCache()`."
         )
     wanted = model.config.use_cache if use_cache is None else use_cache
-    if (wanted or past_key_values is not None) and model.training and _is_checkpointed(model):
+    if (wanted or past_key_values is not None) and model.training and torch.is_grad_enabled() and _is_checkpointed(model):
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             raise InputError(
                 "`past_key_values` holds tokens, and training with gradient checkpointing cannot use a cache: "

@@ -132,6 +132,27 @@ def test_convert_writes_a_folder_that_loads_and_refuses_to_overwrite(folder: Pat
     assert json.loads((target / "config.json").read_text())["dtype"] == "float32"
 
 
+def test_an_allow_list_leaves_the_commands_that_explain_it() -> None:
+    done = transept("plugins", "--json", TRANSEPT_PLUGINS="none")
+    assert done.returncode == 0, done.stderr
+    assert {row["status"] for row in json.loads(done.stdout) if row["dist"] == "transept-llama"} == {"blocked"}
+
+
+def test_doctor_finds_a_record_that_leads_nowhere(tmp_path: Path) -> None:
+    record = "[ModelSpec(key='brokenmodel', config='nomodule.at:All', tasks={'base': 'nomodule.at:Model'})]"
+    code = f"from transept_hookspecs import ModelSpec, hookimpl\n\n\n@hookimpl\ndef provide_models():\n    return {record}\n"
+    done = transept("doctor", PYTHONPATH=broken_dist(tmp_path, code))
+    assert done.returncode == 1
+    assert "nomodule.at" in done.stdout
+
+
+def test_convert_refuses_a_task_that_is_none(folder: Path, tmp_path: Path) -> None:
+    done = transept("convert", str(folder), str(tmp_path / "out"), "--task", "bogus")
+    assert done.returncode == 2
+    assert "bogus" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 class TestWithARealModel:
     def test_generate_streams_json_and_chats(self, smollm2_folder: Path) -> None:
@@ -147,7 +168,11 @@ class TestWithARealModel:
             first
             == transept("generate", name, "Once", "-n", "6", "--seed", "3", "--temperature", "0.9", "--top-k", "40").stdout
         )
-        assert transept("generate", name, "Once", "--greedy", "--top-k", "3").returncode == 2
+        for wrong in (("--greedy", "--top-k", "3"), ("--greedy", "--seed", "1"), ("--seed", "99999999999999999999")):
+            done = transept("generate", name, "Once", *wrong)
+            assert done.returncode == 2
+            assert "Traceback" not in done.stderr
+        assert transept("generate", name, "-n", "2", "--", "--debug").stdout.startswith("--debug")
         assert transept("generate", name, "-", "-n", "3", stdin="From a pipe").stdout.startswith("From a pipe")
 
     def test_explain_names_each_role(self, smollm2_folder: Path) -> None:

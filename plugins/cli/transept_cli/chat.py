@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from transept.errors import ChatTemplateError, GenerationError
+from transept.errors import ChatTemplateError, TranseptError
 
 from .console import err, out, say_error
 from .loading import (
@@ -125,7 +125,7 @@ def _reply(talk: Conversation, line: str) -> None:
     with _stoppable() as stop:
         try:
             talk.answer(line, stop)
-        except (GenerationError, ChatTemplateError) as error:
+        except (TranseptError, UnicodeError) as error:
             say_error(error, debug=False)
             if isinstance(error, ChatTemplateError) or not sys.stdin.isatty():
                 raise typer.Exit(1) from error

@@ -20,12 +20,12 @@ out = Console()
 err = Console(stderr=True)
 
 
-def say_error(error: BaseException, debug: bool) -> None:
+def say_error(error: BaseException, debug: bool, said: str | None = None) -> None:
     """One paragraph on stderr; the traceback only when it was asked for."""
     if debug:
         traceback.print_exception(error)
-    text = f"Error: {error}" if str(error) else f"Error: {type(error).__name__}"
     # no markup: a file name may contain brackets; no wrapping: a program may read it
+    text = f"Error: {said or error or type(error).__name__}"
     err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 

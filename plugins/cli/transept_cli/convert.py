@@ -30,7 +30,10 @@ def convert(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())) and not force:
         raise SaveError(f"`{destination}` is not empty: choose another folder, or pass --force.")
     with load_progress(f"Reading {model}") as progress:
-        auto = getattr(transept, task or _task_of(model, revision))
+        name = task or _task_of(model, revision)
+        auto = getattr(transept, name, None) if name.startswith("AutoModel") else None
+        if auto is None:
+            raise typer.BadParameter(f"no auto class `{task}`: give one such as AutoModelForCausalLM, or leave --task out.")
         loaded = auto.from_pretrained(model, dtype=dtype, revision=revision, progress=progress)
     loaded.save_pretrained(destination, max_shard_size=max_shard_size)
     try:

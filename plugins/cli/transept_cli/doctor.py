@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +56,7 @@ def diagnose() -> Iterator[Finding]:
     yield from _settings()
     yield from _twice_installed()
     yield from _plugins()
+    yield from _dangling()
     yield from _kernels()
 
 
@@ -116,11 +118,38 @@ def _plugins() -> Iterator[Finding]:
             yield Finding(
                 "problem",
                 f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` is {status}: {error}",
-                f"pip install --upgrade {entry.dist}, or pip uninstall {entry.dist}",
+                _mend(entry, status),
             )
     yield Finding("ok", f"{len(entries)} plugin entries from {len(healthy)} dists work: {', '.join(sorted(healthy))}")
     if not registry.keys("models"):
         yield Finding("note", "no architecture is installed", 'pip install "transept[llama]"')
+
+
+def _mend(entry: Any, status: str) -> str:
+    if status == "duplicate":
+        return f"choose: TRANSEPT_PREFER={entry.kind}:{entry.key}=DIST, or uninstall the other"
+    return f"pip install --upgrade {entry.dist}, or pip uninstall {entry.dist}"
+
+
+def _dangling() -> Iterator[Finding]:
+    """Records that name a module which is not there: the trouble would only come when it is used."""
+    for entry in registry.entries():
+        if registry.status(entry)[0] != "ok" or entry.kind == "observers":
+            continue
+        fields = registry.get(entry.kind, entry.key).model_dump(exclude={"help", "description"})
+        values = [one for value in fields.values() for one in (value.values() if isinstance(value, dict) else [value])]
+        for reference in values:
+            module, colon, _ = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+            if colon and not _importable(module):
+                said = f"{entry.dist} {entry.version}: {entry.kind} `{entry.key}` names `{reference}`, and there is no module `{module}`"
+                yield Finding("problem", said, f"pip install --force-reinstall {entry.dist}")
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _kernels() -> Iterator[Finding]:

@@ -48,6 +48,8 @@ def generate(
     """Continue a prompt, or answer it with --chat; the text streams as it comes."""
     if system is not None and not chat:
         raise typer.BadParameter("--system needs --chat: a plain prompt has no roles.")
+    if prompt == "-" and sys.stdin is None:
+        raise typer.BadParameter("the prompt `-` reads standard input, and it is closed.")
     text = sys.stdin.read() if prompt == "-" else prompt
     tokenizer = load_tokenizer(model, revision=revision)
     loaded = load_model(model, dtype=dtype, device=device, attention=attention, rewrites=rewrite, revision=revision)

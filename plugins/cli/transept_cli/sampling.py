@@ -23,7 +23,7 @@ MinP = Annotated[
     float | None, typer.Option("--min-p", min=0.0, max=1.0, help="Drop tokens below this share of the likeliest one.")
 ]
 RepetitionPenalty = Annotated[float | None, typer.Option("--repetition-penalty", min=0.01, help="Above 1: discourage repeats.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Make sampling repeatable.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Make sampling repeatable.")]
 
 
 def generation_arguments(
@@ -45,7 +45,9 @@ def generation_arguments(
     given = {name: value for name, value in flags.items() if value is not None}
     if sample is False and any(name != "temperature" or value for name, value in given.items()):
         raise typer.BadParameter(f"--greedy contradicts --{next(iter(given)).replace('_', '-')}: drop one.")
-    wanted = sample if sample is not None else bool(given) and temperature != 0
+    if sample is False and seed is not None:
+        raise typer.BadParameter("--greedy contradicts --seed: nothing is drawn. Drop one.")
+    wanted = sample if sample is not None else (bool(given) or seed is not None) and temperature != 0
     arguments: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": wanted}
     if wanted:
         arguments.update(given)

@@ -15,5 +15,5 @@ def provide_tokenizers() -> Iterable[TokenizerSpec]:
             priority=100,
             description="tokenizer.json, through the `tokenizers` library",
         )
-        for key in ("PreTrainedTokenizerFast", "TokenizersBackend")
+        for key in ("PreTrainedTokenizerFast", "TokenizersBackend", "LlamaTokenizerFast", "LlamaTokenizer")
     ]
