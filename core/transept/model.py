@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention, MaskSpec
-from .checkpoints.pretrained import LoadOptions, load_pretrained
-from .checkpoints.save import save_model
 from .configuration import PretrainedConfig
 from .discovery import registry
 from .errors import AttentionError, ConfigError, InputError, UnknownArgumentError, did_you_mean, shorten
@@ -94,6 +92,8 @@ class PreTrainedModel(nn.Module):
     @classmethod
     def from_config(cls, config: PretrainedConfig, *, dtype: torch.dtype | str | None = None, **kwargs: Any) -> Self:
         """A model with freshly initialised weights. `attn_implementation` may be given; other keywords are refused."""
+        from .checkpoints.pretrained import LoadOptions
+
         attention = kwargs.pop("attn_implementation", None)
         dtype = LoadOptions.one_dtype(dtype, kwargs.pop("torch_dtype", None))
         _refuse_unknown(f"{cls.__name__}.from_config", kwargs, ("dtype", "attn_implementation"))
@@ -133,6 +133,8 @@ class PreTrainedModel(nn.Module):
             CheckpointNotFoundError: nothing is there; MissingTensorsError, ShapeMismatchError, UnexpectedTensorsError: it
                 does not fit the model; CorruptFileError, UnsafePathError: it cannot be trusted; UnknownArgumentError.
         """
+        from .checkpoints.pretrained import LoadOptions, load_pretrained
+
         if model_args:
             raise UnknownArgumentError(
                 f"`{cls.__name__}.from_pretrained` takes one positional argument, {len(model_args) + 1} were given."
@@ -186,6 +188,8 @@ class PreTrainedModel(nn.Module):
                 "`safe_serialization=False` asks for pickled weights, which transept does not write: drop it."
             )
         if is_main_process:
+            from .checkpoints.save import save_model
+
             save_model(self, save_directory, state_dict=state_dict, max_shard_size=max_shard_size, variant=variant)
             registry.notify("model_saved", model=self, folder=os.fspath(save_directory))
         if push_to_hub:

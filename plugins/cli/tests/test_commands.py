@@ -201,6 +201,7 @@ class TestWithARealModel:
             stdout=follower,
             stderr=follower,
             start_new_session=True,
+            env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
         )
         os.close(follower)
         shown = b""

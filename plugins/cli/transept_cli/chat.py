@@ -148,7 +148,7 @@ def _stoppable() -> Iterator[threading.Event]:
     finally:
         signal.signal(signal.SIGINT, before)
         if stop.is_set():
-            out.print("(stopped)", style="dim")
+            out.print("(stopped)", style="dim", highlight=False)
 
 
 def _lines() -> Iterator[str]:
