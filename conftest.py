@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+# how long an example takes says something about the machine, not about the code
+settings.register_profile("workspace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("workspace")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
