@@ -44,14 +44,20 @@ class Location(ABC):
         return f"{type(self).__name__}({self.name!r}, source={self.source!r})"
 
 
+_COMPANIONS = (".json", ".jinja", ".txt", ".model")
+
+
+def _goes_with(file: str, name: str) -> bool:
+    """Whether a place that is one weight file shows this name: the file itself, or a small file beside it, but no weight index."""
+    return name == file or (name.endswith(_COMPANIONS) and not name.endswith(".index.json"))
+
+
 class DirectoryLocation(Location):
     """A folder on this machine, or one weight file in it.
 
     A folder's names go one subfolder deep; `fetch` reaches deeper. With a file, the place holds that file and the small files
     beside it (but no weight index), so that no other weights of the folder are taken for it.
     """
-
-    COMPANIONS = (".json", ".jinja", ".txt", ".model")
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None, source: str = "dir") -> None:
         self.path = Path(path)
@@ -63,16 +69,13 @@ class DirectoryLocation(Location):
 
     def names(self) -> tuple[str, ...]:
         if self.file is not None:
-            return tuple(sorted(e.name for e in self._folder.iterdir() if e.is_file() and self._visible(e.name)))
+            return tuple(sorted(e.name for e in self._folder.iterdir() if e.is_file() and _goes_with(self.file, e.name)))
         found = [*self._folder.iterdir(), *self._folder.glob("[!.]*/*")]
         return tuple(sorted(path.relative_to(self._folder).as_posix() for path in found if path.is_file()))
 
-    def _visible(self, name: str) -> bool:
-        return name == self.file or (name.endswith(self.COMPANIONS) and not name.endswith(".index.json"))
-
     def fetch(self, name: str) -> Path | None:
         path = safe_join(self._folder, name)
-        return path if path.is_file() and (self.file is None or self._visible(name)) else None
+        return path if path.is_file() and (self.file is None or _goes_with(self.file, name)) else None
 
     def folder(self) -> Path | None:
         return self._folder
@@ -88,7 +91,7 @@ class ChosenFile(Location):
     def __init__(self, place: Location, file: str) -> None:
         names = place.names()
         if file not in names:
-            weights = [name for name in names if not name.endswith(DirectoryLocation.COMPANIONS)]
+            weights = [name for name in names if not name.endswith(_COMPANIONS)]
             raise CheckpointNotFoundError(
                 f"`{place.name}` has no file `{file}`. It has {shorten(weights) or 'no weights'}.", name=file
             )
@@ -96,16 +99,13 @@ class ChosenFile(Location):
         self.name, self.source, self.revision = place.name, place.source, place.revision
 
     def names(self) -> tuple[str, ...]:
-        return tuple(name for name in self.place.names() if self._visible(name))
+        return tuple(name for name in self.place.names() if _goes_with(self.file, name))
 
     def fetch(self, name: str) -> Path | None:
-        return self.place.fetch(name) if self._visible(name) else None
+        return self.place.fetch(name) if _goes_with(self.file, name) else None
 
     def folder(self) -> Path | None:
         return self.place.folder()
-
-    def _visible(self, name: str) -> bool:
-        return name == self.file or (name.endswith(DirectoryLocation.COMPANIONS) and not name.endswith(".index.json"))
 
 
 def open_location(
