@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from .activations import ACT2FN, activation
-from .attention import SelfAttention
+from .attention import AttentionHeads, SelfAttention
 from .checkpointing import CheckpointedLayer, cache_for
 from .collector import OutputCollector
 from .embeddings import embed_tokens
 from .heads import ForQuestionAnswering, ForSequenceClassification, ForTokenClassification
 from .logits import keep_positions
-from .masks import decoder_mask, position_ids_from
+from .masks import cross_attention_mask, decoder_mask, position_ids_from
 from .mlp import GatedMLP
 from .norms import RMSNorm
 from .rope import RotaryEmbedding, apply_rotary
 
 __all__ = [
     "ACT2FN",
+    "AttentionHeads",
     "CheckpointedLayer",
     "ForQuestionAnswering",
     "ForSequenceClassification",
@@ -28,6 +29,7 @@ __all__ = [
     "activation",
     "apply_rotary",
     "cache_for",
+    "cross_attention_mask",
     "decoder_mask",
     "embed_tokens",
     "keep_positions",

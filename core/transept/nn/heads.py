@@ -75,12 +75,12 @@ class ForSequenceClassification(_Head):
         """
         *_, return_dict = self.output_options(return_dict=return_dict)
         outputs = self.base_model(
-            input_ids,
-            attention_mask,
-            position_ids,
-            past_key_values,
-            inputs_embeds,
-            use_cache,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -145,12 +145,12 @@ class ForTokenClassification(_Head):
         """Logits (batch, seq, num_labels); the loss against `labels` (batch, seq), of which -100 doesn't count."""
         *_, return_dict = self.output_options(return_dict=return_dict)
         outputs = self.base_model(
-            input_ids,
-            attention_mask,
-            position_ids,
-            past_key_values,
-            inputs_embeds,
-            use_cache,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -198,11 +198,11 @@ class ForQuestionAnswering(_Head):
             raise InputError("Give both of `start_positions` and `end_positions`, or neither.")
         *_, return_dict = self.output_options(return_dict=return_dict)
         outputs = self.base_model(
-            input_ids,
-            attention_mask,
-            position_ids,
-            past_key_values,
-            inputs_embeds,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,

@@ -12,7 +12,7 @@ from ..attention import MaskSpec
 from ..cache import mask_sizes
 from ..errors import InputError
 
-__all__ = ["decoder_mask", "position_ids_from"]
+__all__ = ["cross_attention_mask", "decoder_mask", "position_ids_from"]
 
 
 def decoder_mask(
@@ -67,6 +67,30 @@ def decoder_mask(
         documents=documents,
         bias=bias,
     )
+
+
+def cross_attention_mask(
+    hidden_states: Tensor, encoder_hidden_states: Tensor, encoder_attention_mask: Tensor | MaskSpec | None
+) -> MaskSpec:
+    """Which of an encoder's states the queries of a decoder's cross-attention see.
+
+    Args:
+        hidden_states: the decoder's, (batch, query, hidden_size).
+        encoder_hidden_states: (batch, key, hidden_size).
+        encoder_attention_mask: None, (batch, key), (batch or 1, heads or 1, query, key), or a `MaskSpec`, as in `decoder_mask`.
+
+    Raises:
+        InputError: a mask of another shape or type.
+    """
+    if isinstance(encoder_attention_mask, MaskSpec):
+        return encoder_attention_mask
+    query_length, key_length = hidden_states.shape[1], encoder_hidden_states.shape[1]
+    keep = bias = None
+    if encoder_attention_mask is not None and encoder_attention_mask.dim() == 2:
+        keep = _keep(encoder_attention_mask, encoder_hidden_states, key_length, key_length, key_length)
+    elif encoder_attention_mask is not None:
+        bias = _bias(encoder_attention_mask, hidden_states, key_length)
+    return MaskSpec.bidirectional(query_length, key_length, keep=keep, bias=bias)
 
 
 def _is_readable(tensor: Tensor) -> bool:

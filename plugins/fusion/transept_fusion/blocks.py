@@ -37,9 +37,8 @@ class FusedSelfAttention(SelfAttention):
         self.qkv_proj, self.sizes = _fuse(block, self, self.parts)
 
     def project(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key, value = self.qkv_proj(hidden_states).split(self.sizes, dim=-1)
-        return query.view(shape).transpose(1, 2), key.view(shape).transpose(1, 2), value.view(shape).transpose(1, 2)
+        return self.split_heads(query), self.split_heads(key), self.split_heads(value)
 
 
 class FusedGatedMLP(GatedMLP):
