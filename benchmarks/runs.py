@@ -41,7 +41,9 @@ def run(code: str, environment: Mapping[str, str] | None = None) -> dict[str, An
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **(environment or {})},
+        # installed wheels come with bytecode: a setting that forbids writing it would compile our sources at each import
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **(environment or {})},
         check=False,
         cwd=ROOT,
     )

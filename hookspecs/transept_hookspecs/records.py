@@ -180,6 +180,10 @@ class RewriteSpec(Record):
     """It can be taken back on a live model: it has `revert`."""
     ties: Literal["keep", "break", "refuse"] = "keep"
     """What it does to tied parameters: they stay one tensor, become two, or such a model is refused."""
+    automatic: LazyRef | None = None
+    """A function `(model, device) -> str | None`, asked at each load: None when the rewrite is to be applied without being
+    asked for, else one line saying why not. The model is on `meta`; the device is None where there are several. For what changes
+    no name, no stored tensor and no result beyond rounding. Absent: only when it is asked for."""
 
 
 class CacheSpec(Record):

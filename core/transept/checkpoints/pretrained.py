@@ -11,7 +11,7 @@ import torch
 
 from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError, InputError, UnknownArgumentError
-from ..rewrite import Rewrite, make_rewrite
+from ..rewrite import Rewrite, automatic_rewrites, make_rewrite
 from .meta import on_meta
 from .placement import Placement, choose_placement
 from .reader import CheckpointReader, MappingReader
@@ -38,6 +38,8 @@ class LoadOptions:
     attn_implementation: str | Mapping[str, str] | None = None
     quantization_config: Any = None
     rewrites: Sequence[str | Rewrite] = ()
+    automatic_rewrites: bool = True
+    """Also apply the installed rewrites that offer themselves (`RewriteSpec.automatic`)."""
     """Rewrites to apply while loading, by key or your own."""
     strict: bool = True
     """False: missing and unexpected tensors are reported, not refused."""
@@ -152,6 +154,10 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
         with on_meta():
             model = model_class(config)
         placement: Placement = choose_placement(model, options, dtype)
+        if options.automatic_rewrites:
+            rewrites += automatic_rewrites(
+                model, None if placement.device_of else placement.device, without=[rewrite.key for rewrite in rewrites]
+            )
         report = load_checkpoint(
             model,
             reader,

@@ -47,7 +47,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
     "rewrites": {"fusion": "fuse_projections"},
     "caches": {"quantized-cache": "quantized", "offloaded-cache": "offloaded", "sink-cache": "sink", "paged": "paged"},
     "decoding": {
-        "beam": "beam_search beam_sample group_beam_search",
+        "beam": "beam_search beam_sample",
         "constrained": "constrained",
         "contrastive": "contrastive",
         "assisted": "assisted prompt_lookup",

@@ -6,11 +6,13 @@ that load two plugins at once share nothing.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +35,12 @@ def load_object(reference: str, owner: str) -> Any:
     """
     module_name, _, path = reference.partition(":")
     try:
-        # A package before its modules: asked for a module, Python locks that first, and a thread that is importing the
-        # package at the time waits for it in a circle.
-        for end in (i for i, char in enumerate(module_name) if char == "."):
-            importlib.import_module(module_name[:end])
-        found: Any = importlib.import_module(module_name)
+        with _uncollected():
+            # A package before its modules: asked for a module, Python locks that first, and a thread that is importing the
+            # package at the time waits for it in a circle.
+            for end in (i for i, char in enumerate(module_name) if char == "."):
+                importlib.import_module(module_name[:end])
+            found: Any = importlib.import_module(module_name)
         for name in filter(None, path.split(".")):
             if not hasattr(found, name):
                 near = did_you_mean(name, vars(found)) if hasattr(found, "__dict__") else ""
@@ -50,6 +53,18 @@ def load_object(reference: str, owner: str) -> Any:
             owner=owner,
         ) from cause
     return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector rest: modules make objects that stay, and each full collection would walk all of torch's."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:  # only who turned it off turns it on again: of two threads, the first
+            gc.enable()
 
 
 def _said(cause: BaseException) -> str:

@@ -7,7 +7,7 @@ that the module holds are converted. What can be reverted can be undone, and is 
 
 from .apply import applied_to, apply_live, apply_rewrites, undo
 from .original import original_tensors
-from .rewrite import AppliedRewrite, Rewrite, make_rewrite
+from .rewrite import AppliedRewrite, Rewrite, automatic_rewrites, make_rewrite
 from .tensors import local_tensors, own_storage, set_tensor
 from .ties import ties_after
 
@@ -17,6 +17,7 @@ __all__ = [
     "applied_to",
     "apply_live",
     "apply_rewrites",
+    "automatic_rewrites",
     "local_tensors",
     "make_rewrite",
     "original_tensors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,11 @@ def apply_live(model: nn.Module, rewrite: Rewrite) -> list[AppliedRewrite]:
     Raises:
         RewriteError: as `apply_rewrites`, or tensors are on `meta`; what was done before is undone where it can be.
     """
+    with _lifted(model, lambda applied: applied.rewrite.order > rewrite.order):
+        return _apply(model, rewrite)
+
+
+def _apply(model: nn.Module, rewrite: Rewrite) -> list[AppliedRewrite]:
     ties = _ties(model)
     step = [_prepare(rewrite, path, module) for path, module in _selected(model, rewrite)]
     check_ties(rewrite, [applied for applied, _ in step], ties)
@@ -68,6 +74,25 @@ def undo(model: nn.Module, key: str) -> None:
     Raises:
         RewriteError: it was not applied, cannot be reverted, or something else was built upon it.
     """
+    order = max((applied.rewrite.order for applied in applied_to(model) if applied.key == key), default=None)
+    with _lifted(model, lambda applied: order is not None and applied.rewrite.order > order):
+        _undo_all(model, key)
+
+
+@contextmanager
+def _lifted(model: nn.Module, above: Callable[[AppliedRewrite], bool]) -> Iterator[None]:
+    """Take optional rewrites off while something changes below them, then put them back where they still fit."""
+    off = {applied.key: applied.rewrite for applied in applied_to(model) if applied.rewrite.optional and above(applied)}
+    for key in off:
+        _undo_all(model, key)
+    try:
+        yield
+    finally:
+        for rewrite in off.values():
+            _apply(model, rewrite)
+
+
+def _undo_all(model: nn.Module, key: str) -> None:
     record = applied_to(model)
     mine = [applied for applied in record if applied.key == key]
     if not mine:
@@ -98,7 +123,7 @@ def _ties(model: nn.Module) -> dict[str, str]:
 def _selected(model: nn.Module, rewrite: Rewrite) -> list[tuple[str, nn.Module]]:
     """Modules that the rewrite selects, outermost first."""
     found = list(_walk(model, "", rewrite))
-    if not found:
+    if not found and not rewrite.optional:
         what = f"no module of `{type(model).__name__}`: it does not fit this architecture, or was applied before"
         raise RewriteError(f"Rewrite `{rewrite.key}` selects {what}.", key=rewrite.key)
     modules = [module for _, module in found]

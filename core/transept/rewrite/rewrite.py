@@ -14,7 +14,7 @@ from ..discovery import load_object, registry
 from ..errors import RewriteError, shorten
 from .tensors import local_tensors
 
-__all__ = ["AppliedRewrite", "Rewrite", "make_rewrite"]
+__all__ = ["AppliedRewrite", "Rewrite", "automatic_rewrites", "make_rewrite"]
 
 Change = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
@@ -32,6 +32,8 @@ class Rewrite(ABC):
     """Rewrites compose from the lowest to the highest; a later one sees the modules that an earlier one built."""
     undoable: ClassVar[bool] = False
     """`revert` gives back exactly what `convert` took."""
+    optional: ClassVar[bool] = False
+    """It fits whatever it finds: selecting nothing is no error, and it gives way to a rewrite that belongs below it."""
     ties: ClassVar[Literal["keep", "break", "refuse"]] = "keep"
     """Tied parameters that it converts stay one tensor, become two, or such a model is refused."""
 
@@ -100,6 +102,17 @@ class AppliedRewrite:
                 path=self.path,
             )
         return [made[name] for name in wanted]
+
+
+def automatic_rewrites(model: nn.Module, device: torch.device | None, without: Iterable[str] = ()) -> list[Rewrite]:
+    """The installed rewrites that apply themselves to this model, which is on `meta` and will be on that device."""
+    found: list[Rewrite] = []
+    for record in registry.records("rewrites"):
+        if record.automatic is not None and record.key not in without:
+            owner = " ".join(registry.dist_of("rewrites", record.key))
+            if load_object(record.automatic, owner=owner)(model, device) is None:
+                found.append(make_rewrite(record.key, getattr(model, "config", None)))
+    return found
 
 
 def make_rewrite(rewrite: str | Rewrite, config: Any, **options: Any) -> Rewrite:

@@ -187,10 +187,22 @@ def _rewrites(model: Any, registry: Any) -> list[dict[str, Any]]:
         rows.append(_row("rewrite", "rewrites", key, shown, []))
     names = {a.key for a in applied}
     idle = [
-        {"key": key, "dist": _dist("rewrites", key), "why": "not asked for"}
-        for key in registry.keys("rewrites")
-        if key not in names
+        {"key": record.key, "dist": _dist("rewrites", record.key), "why": _why_idle(model, record)}
+        for record in registry.records("rewrites")
+        if record.key not in names
     ]
     if not rows:
         rows.append({"role": "rewrite", "choice": "none", "dist": "", "why": "no rewrite was asked for", "others": idle})
+    else:
+        rows[-1]["others"] = idle
     return rows
+
+
+def _why_idle(model: Any, record: Any) -> str:
+    from transept.discovery import load_object
+
+    if record.automatic is None:
+        return "not asked for"
+    devices = {parameter.device for parameter in model.parameters()}
+    why = load_object(record.automatic, owner=record.key)(model, devices.pop() if len(devices) == 1 else None)
+    return str(why) if why is not None else "automatic rewrites were turned off"
