@@ -73,3 +73,16 @@ def test_a_link_is_replaced_and_what_it_pointed_to_stays(tmp_path):
     atomic_write_text(tmp_path / "x", "mine")
     assert (tmp_path / "blob").read_text() == "shared"
     assert (tmp_path / "x").read_text() == "mine"
+
+
+def test_what_a_killed_process_left_is_swept_away_and_what_is_being_written_is_not(tmp_path):
+    abandoned, fresh, other = (tmp_path / name for name in (".x.0a1b2c3d.tmp", ".x.11223344.tmp", ".y.0a1b2c3d.tmp"))
+    for file in (abandoned, fresh, other):
+        file.write_text("half")
+    for file in (abandoned, other):
+        os.utime(file, (0, 0))
+    atomic_write_text(tmp_path / "x", "whole")
+    assert (tmp_path / "x").read_text() == "whole"
+    assert not abandoned.exists()
+    assert fresh.exists()
+    assert other.exists(), "it belongs to another file"

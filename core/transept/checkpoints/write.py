@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, InputError, SaveError
 from ..files import atomic_write_text, read_json
-from ..files.atomic import sync, temporary_name
+from ..files.atomic import sweep, sync, temporary_name
 from .safetensors_format import DTYPES, bytes_of, file_names
 
 __all__ = ["parse_size", "save_tensors"]
@@ -75,7 +74,7 @@ def save_tensors(
     made: list[Path] = []
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
+        sweep(target, "*.safetensors*")
         shards = _plan([_describe(name, value) for name, value in tensors.items()], limit)
         sharded = len(shards) > 1
         old = _standing(target, index)
@@ -208,11 +207,3 @@ def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed process left: temporary weight files that nobody wrote to for an hour."""
-    for path in folder.glob(".*.safetensors*.tmp"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > 3600:
-                path.unlink()

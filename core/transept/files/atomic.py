@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import SaveError
 
-__all__ = ["atomic_file", "atomic_write_bytes", "atomic_write_text", "sync", "temporary_name"]
+__all__ = ["atomic_file", "atomic_write_bytes", "atomic_write_text", "sweep", "sync", "temporary_name"]
+
+_ABANDONED = 3600.0
+"""Seconds without a change after which a temporary file is nobody's."""
 
 
 @contextmanager
@@ -24,6 +29,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.with_name(temporary_name(target.name))
+    sweep(target.parent, glob.escape(target.name))
     try:
         yield temporary
         sync(temporary)
@@ -39,6 +45,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left of files of these names (a glob); one that is being written has changed lately."""
+    with suppress(OSError):
+        for left in folder.glob(f".{pattern}.{'[0-9a-f]' * 8}.tmp"):
+            with suppress(OSError):
+                if left.stat().st_mtime < time.time() - _ABANDONED:
+                    left.unlink()
 
 
 def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -34,7 +35,8 @@ class Finding:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say what is broken, and how to mend it. Exit code 1 when there is a problem."""
-    findings = list(diagnose())
+    with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints when it is imported is no finding
+        findings = list(diagnose())
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:
