@@ -41,6 +41,8 @@ class PreTrainedModel(nn.Module):
     supports_gradient_checkpointing: ClassVar[bool] = False
     _tied_weights_keys: ClassVar[dict[str, str]] = {}
     """Tied parameters, target name to source name, in force when `config.tie_word_embeddings`."""
+    _always_tied_weights_keys: ClassVar[dict[str, str]] = {}
+    """Those in force whatever the configuration says: the embedding that an encoder and a decoder share."""
     _no_split_modules: ClassVar[list[str]] = []
     """Class names of modules whose parts must stay on one device."""
     _tp_plan: ClassVar[dict[str, str]] = {}
@@ -272,15 +274,16 @@ class PreTrainedModel(nn.Module):
         rows = new_num_tokens if new_num_tokens is not None else self.get_input_embeddings().get_parameter("weight").shape[0]
         if pad_to_multiple_of is not None:
             rows = -(-int(rows) // pad_to_multiple_of) * pad_to_multiple_of
+        head = self.get_output_embeddings()
+        is_tied = head is not None and getattr(head, "weight", None) is getattr(old, "weight", None)
         new = resize_embedding(old, int(rows), mean=mean_resizing, initialize=self._init_weights)
         self.set_input_embeddings(new)
-        head = self.get_output_embeddings()
-        if head is not None and not self.tied_weights:
+        if head is not None and not is_tied:
             self.set_output_embeddings(resize_head(head, int(rows), mean=mean_resizing, initialize=self._init_weights))
-        self.config.vocab_size = int(rows)
-        if head is not None and self.tied_weights:
+        elif head is not None:
             head.out_features = int(rows)  # type: ignore[assignment]
             self.tie_weights()
+        self.config.vocab_size = int(rows)
         return new
 
     @property
@@ -288,9 +291,11 @@ class PreTrainedModel(nn.Module):
         """Ties in force: target parameter's full name to source parameter's."""
         ties: dict[str, str] = {}
         for prefix, module in self.named_modules():
-            if isinstance(module, PreTrainedModel) and module._tied_weights_keys and module.config.tie_word_embeddings:
+            if isinstance(module, PreTrainedModel):
+                tied = module._tied_weights_keys if module.config.tie_word_embeddings else {}
                 dot = f"{prefix}." if prefix else ""
-                ties.update({dot + target: dot + source for target, source in module._tied_weights_keys.items()})
+                declared = {**module._always_tied_weights_keys, **tied}
+                ties.update({dot + target: dot + source for target, source in declared.items()})
         return ties_after(ties, self.applied_rewrites)
 
     def tie_weights(self) -> None:
