@@ -6,7 +6,14 @@ from .activations import ACT2FN, activation
 from .attention import AttentionHeads, SelfAttention
 from .checkpointing import CheckpointedLayer, cache_for
 from .collector import OutputCollector
-from .embeddings import embed_tokens
+from .embeddings import embed_tokens, look_up
+from .encoder_heads import (
+    EncoderForMultipleChoice,
+    EncoderForQuestionAnswering,
+    EncoderForSequenceClassification,
+    EncoderForTokenClassification,
+    EncoderHead,
+)
 from .heads import ForQuestionAnswering, ForSequenceClassification, ForTokenClassification
 from .logits import keep_positions
 from .masks import cross_attention_mask, decoder_mask, position_ids_from
@@ -18,6 +25,11 @@ __all__ = [
     "ACT2FN",
     "AttentionHeads",
     "CheckpointedLayer",
+    "EncoderForMultipleChoice",
+    "EncoderForQuestionAnswering",
+    "EncoderForSequenceClassification",
+    "EncoderForTokenClassification",
+    "EncoderHead",
     "ForQuestionAnswering",
     "ForSequenceClassification",
     "ForTokenClassification",
@@ -33,5 +45,6 @@ __all__ = [
     "decoder_mask",
     "embed_tokens",
     "keep_positions",
+    "look_up",
     "position_ids_from",
 ]

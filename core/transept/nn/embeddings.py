@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-__all__ = ["embed_tokens", "resize_embedding", "resize_head"]
+__all__ = ["embed_tokens", "look_up", "resize_embedding", "resize_head"]
 
 # Variance of new rows around the mean of the old ones, in units of the old rows' covariance: enough to tell them apart,
 # too little to matter (https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
@@ -32,13 +32,21 @@ def embed_tokens(embedding: nn.Module, input_ids: Tensor | None, inputs_embeds: 
         raise InputError(f"`{name}` has shape {tuple(given.shape)}: it must be {layout}, with something in it.")
     if inputs_embeds is not None:
         return inputs_embeds
+    return look_up(embedding, given, name, "the vocabulary", ": is the tokenizer this model's own?")
+
+
+def look_up(embedding: nn.Module, ids: Tensor, name: str, table: str, hint: str = ".") -> Tensor:
+    """Rows of an embedding, (…, hidden_size), for integers (…). Only a lookup that failed is looked into.
+
+    Raises:
+        InputError: an id has no row; `name`, `table` and `hint` are its words.
+    """
     try:
-        return embedding(given)
+        return embedding(ids)
     except IndexError as error:
-        rows = getattr(embedding, "num_embeddings", "?")
+        last = getattr(embedding, "num_embeddings", 0) - 1
         raise InputError(
-            f"`input_ids` has ids from {int(given.min())} to {int(given.max())}, and the vocabulary is 0 to "
-            f"{rows - 1 if isinstance(rows, int) else rows}: is the tokenizer this model's own?"
+            f"`{name}` has ids from {int(ids.min())} to {int(ids.max())}, and {table} is 0 to {last}{hint}"
         ) from error
 
 

@@ -194,9 +194,6 @@ class ForQuestionAnswering(_Head):
         Raises:
             InputError: one of the positions is given without the other.
         """
-        if (start_positions is None) != (end_positions is None):
-            raise InputError("Give both of `start_positions` and `end_positions`, or neither.")
-        *_, return_dict = self.output_options(return_dict=return_dict)
         outputs = self.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -207,6 +204,14 @@ class ForQuestionAnswering(_Head):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
+        return self.spans(outputs, start_positions, end_positions, return_dict)
+
+    def spans(
+        self, outputs: Any, start_positions: Tensor | None, end_positions: Tensor | None, return_dict: bool | None
+    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+        """The head's output, from what the base model returns."""
+        if (start_positions is None) != (end_positions is None):
+            raise InputError("Give both of `start_positions` and `end_positions`, or neither.")
         start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(dim=-1)
         loss = None
         if start_positions is not None and end_positions is not None:
@@ -218,4 +223,4 @@ class ForQuestionAnswering(_Head):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-        return output if return_dict else output.to_tuple()
+        return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()

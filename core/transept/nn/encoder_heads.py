@@ -1,0 +1,168 @@
+"""Task heads that any encoder family can wear: mixed in before the family's `PreTrainedModel`, as those of `heads` are.
+
+class BertForMultipleChoice(EncoderForMultipleChoice, BertPreTrainedModel):
+    base_model_class = BertModel
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..outputs import (
+    ModelOutput,
+    MultipleChoiceModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from .heads import ForQuestionAnswering, _Head
+from .losses import sequence_classification_loss, token_classification_loss
+
+__all__ = [
+    "EncoderForMultipleChoice",
+    "EncoderForQuestionAnswering",
+    "EncoderForSequenceClassification",
+    "EncoderForTokenClassification",
+    "EncoderHead",
+]
+
+
+class EncoderHead(_Head):
+    """Base of a head with one kind of logits: a class of its own gives `scores`, `loss_of` and `output_class`.
+
+    A head with other arguments writes its own `forward`, of `run` and `answer`.
+    """
+
+    output_class: ClassVar[type[ModelOutput]]
+
+    def scores(self, outputs: Any) -> Tensor:
+        """Logits, from what the base model returns."""
+        raise NotImplementedError
+
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the head is trained on."""
+        return sequence_classification_loss(logits, labels, "single_label_classification")
+
+    def run(self, *inputs: Tensor | None, **shown: Any) -> Any:
+        """The base model's output, for inputs in the order of `forward`."""
+        return self.base_model(*inputs, **shown, return_dict=True)
+
+    def answer(
+        self, outputs: Any, labels: Tensor | None, return_dict: bool | None, **items: Any
+    ) -> ModelOutput | tuple[Any, ...]:
+        """The head's output; `items` go to `loss_of`."""
+        logits = self.scores(outputs)
+        output = self.output_class(
+            loss=None if labels is None else self.loss_of(logits, labels, **items),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Logits, and a loss where `labels` are given; the class says which. Arguments before `labels` are the base model's."""
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        outputs = self.run(*inputs, output_attentions=output_attentions, output_hidden_states=output_hidden_states)
+        return self.answer(outputs, labels, return_dict)
+
+
+class _Classifier(EncoderHead):
+    """Dropout and one linear layer; a checkpoint of another task may lack the pooler too."""
+
+    new_on_load = ("classifier.*", "*.pooler.*")
+
+    def __init__(self, config: Any, num_labels: int | None = None) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels if num_labels is None else num_labels
+        rates = map(config.get, ("classifier_dropout", "classifier_dropout_prob", "hidden_dropout_prob"))
+        self.dropout = nn.Dropout(next(rate for rate in rates if rate is not None))
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
+        self.post_init()
+
+
+class EncoderForSequenceClassification(_Classifier):
+    """One prediction a sequence: logits (batch, num_labels) of the pooled first token.
+
+    `labels` are as in `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
+    """
+
+    output_class = SequenceClassifierOutput
+
+    def scores(self, outputs: Any) -> Tensor:
+        return self.classifier(self.dropout(outputs.pooler_output))
+
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return sequence_classification_loss(logits, labels, self.config.problem_type)
+
+
+class EncoderForTokenClassification(_Classifier):
+    """One prediction a token: logits (batch, seq, num_labels), `labels` (batch, seq), of which -100 doesn't count."""
+
+    output_class = TokenClassifierOutput
+
+    def scores(self, outputs: Any) -> Tensor:
+        return self.classifier(self.dropout(outputs.last_hidden_state))
+
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return token_classification_loss(logits, labels)
+
+
+class EncoderForMultipleChoice(_Classifier):
+    """Which of several texts fits: inputs are (batch, choices, seq), logits (batch, choices), `labels` (batch,)."""
+
+    output_class = MultipleChoiceModelOutput
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config, num_labels=1)
+
+    def run(self, *inputs: Tensor | None, **shown: Any) -> Any:
+        for name, given, dims in (("input_ids", inputs[0], 3), ("inputs_embeds", inputs[-1], 4)):
+            if given is not None and given.dim() != dims:
+                raise InputError(
+                    f"`{name}` has shape {tuple(given.shape)}: it must be (batch, choices, seq{', …' * (dims - 3)})."
+                )
+        choices = next((given.shape[1] for given in inputs if given is not None), 1)
+        outputs = super().run(*(None if given is None else given.flatten(0, 1) for given in inputs), **shown)
+        outputs.pooler_output = outputs.pooler_output.unflatten(0, (-1, choices))
+        return outputs
+
+    def scores(self, outputs: Any) -> Tensor:
+        return self.classifier(self.dropout(outputs.pooler_output)).squeeze(-1)
+
+
+class EncoderForQuestionAnswering(ForQuestionAnswering):
+    """The span of a context that answers a question: scores of its first and last token."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """As `ForQuestionAnswering.forward`, for an encoder's inputs."""
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        shown = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        return self.spans(self.base_model(*inputs, **shown, return_dict=True), start_positions, end_positions, return_dict)
