@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["assert_gradients_equal", "assert_outputs_equal", "assert_to_scale", "checksum", "gradients", "tensors_of"]
+__all__ = [
+    "assert_gradients_equal",
+    "assert_outputs_equal",
+    "assert_to_scale",
+    "checksum",
+    "gradients",
+    "of_tokens",
+    "tensors_of",
+]
 
 
 def tensors_of(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -44,6 +52,14 @@ def assert_outputs_equal(found: Any, expected: Any, tolerance: float, what: str)
     assert list(ours) == list(theirs), f"{what}: has {list(ours)}, where {list(theirs)} are expected"
     for name, tensor in theirs.items():
         assert_to_scale(ours[name], tensor, tolerance, f"{what}, `{name}`")
+
+
+def of_tokens(row: Tensor, width: int, place: slice) -> Tensor:
+    """The part of a row's output that is about its tokens: each dimension that is `width` long is cut to `place`."""
+    for dim, size in enumerate(row.shape):
+        if size == width:
+            row = row.narrow(dim, place.start, place.stop - place.start)
+    return row
 
 
 def gradients(model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:

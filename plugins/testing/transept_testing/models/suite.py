@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -156,6 +156,18 @@ class ModelSuite(Conformance, standard=True):
             model.set_attention(kernel)
         except AttentionError as error:
             pytest.skip(f"the kernel refuses: {error}")
+
+    @pytest.fixture
+    def poisoned_memory(self) -> Iterator[None]:
+        """Every `torch.empty` and its kin give NaN."""
+        before = torch.are_deterministic_algorithms_enabled()
+        filled = torch.utils.deterministic.fill_uninitialized_memory
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        assert torch.empty(3).isnan().all()
+        yield
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(before)
 
     # -- inputs ------------------------------------------------------------------------------------------------------------
 

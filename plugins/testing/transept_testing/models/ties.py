@@ -1,0 +1,70 @@
+"""Tied weights and the vocabulary's size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from ..comparing import assert_to_scale
+from .suite import Case, ModelSuite
+
+__all__ = ["TieChecks"]
+
+
+class TieChecks(ModelSuite, standard=True):
+    """One tensor in memory, one on disk, whatever happens to the model."""
+
+    def test_tied_weights_are_one_tensor(self, case: Case, tmp_path: Path) -> None:
+        model = self.model(case)
+        declared = type(model)._tied_weights_keys
+        if declared and not model.config.tie_word_embeddings:
+            for target, source in declared.items():
+                assert model.get_parameter(target) is not model.get_parameter(source), f"`{target}` is tied all the same"
+        if not model.tied_weights:
+            pytest.skip("nothing is tied here")
+        for other in (model, self.reload(model, tmp_path)):
+            for target, source in other.tied_weights.items():
+                assert other.get_parameter(target) is other.get_parameter(source), f"`{target}` is not `{source}` itself"
+        stored = [name for file in tmp_path.glob("*.safetensors") for name in safe_open(file, "pt").keys()]  # noqa: SIM118
+        shared = [name for name in model.tied_weights if name in stored]
+        assert not shared, f"{shared} are saved beside their source: one tensor is enough"
+
+    @torch.no_grad()
+    def test_the_vocabulary_grows_and_shrinks(self, case: Case, tmp_path: Path) -> None:
+        if not self.supports_resizing:
+            pytest.skip("`supports_resizing` is False")
+        model, inputs = self.model(case), self.inputs(case)
+        expected = model(**inputs)
+        size = model.config.vocab_size
+        embedding = model.resize_token_embeddings(size + 7)
+        assert embedding.weight.shape[0] == model.config.vocab_size == size + 7
+        assert model.get_input_embeddings().weight.shape[0] == size + 7
+        for target, source in model.tied_weights.items():
+            assert model.get_parameter(target) is model.get_parameter(source), f"`{target}` is tied no more"
+        _assert_old_tokens_keep(model(**inputs), expected, size, "after growing")
+        loaded = self.reload(model, tmp_path)
+        _assert_old_tokens_keep(loaded(**inputs), expected, size, "after growing, saving and loading")
+        model.resize_token_embeddings(size)
+        _assert_old_tokens_keep(model(**inputs), expected, size, "after shrinking again")
+
+    def test_embeddings_are_found_and_replaced(self, head: Case) -> None:
+        model = self.model(head)
+        old = model.get_input_embeddings()
+        assert old.weight.shape[0] == model.config.vocab_size
+        new = torch.nn.Embedding(*old.weight.shape)
+        model.set_input_embeddings(new)
+        assert model.get_input_embeddings() is new
+        prefix = type(model).base_model_prefix
+        if head.task != "base" and prefix:
+            assert model.base_model is not model, f"`{type(model).__name__}` holds no base model under `{prefix}`"
+
+
+def _assert_old_tokens_keep(found: object, expected: object, size: int, what: str) -> None:
+    for name, old in expected.items():  # type: ignore[attr-defined]
+        if isinstance(old, torch.Tensor):
+            new = found[name]  # type: ignore[index]
+            new = new[..., :size] if new.shape[-1] == size + 7 else new
+            assert_to_scale(new, old, 1e-5, f"`{name}` {what}")
