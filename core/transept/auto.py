@@ -317,7 +317,8 @@ class _AutoProcessor(_OnlyDoor):
             found = location.fetch(file)
             settings = read_json(found) if found is not None else {}
             if isinstance(settings, dict):
-                keys += [settings[name] for name in cls.fields if isinstance(settings.get(name), str)]
+                parts = [settings, *(part for part in settings.values() if isinstance(part, dict))]
+                keys += [part[name] for name in cls.fields for part in parts if isinstance(part.get(name), str)]
         _, spec = AutoTokenizer._model_record(location)
         if spec is not None and spec.processor is not None:
             keys.append(spec.processor)
