@@ -40,11 +40,9 @@ class RefusalChecks(ModelSuite, standard=True):
             model(**empty)
 
     @torch.no_grad()
-    def test_a_sequence_past_the_last_position(self, head: Case) -> None:
-        if self.position_table is None:
-            pytest.skip("`position_table` is None: the model's positions have no end")
-        model = self.model(head)
-        longest = int(model.config.get(self.position_table))
+    def test_a_sequence_past_the_last_position(self, bounded_head: Case) -> None:
+        head, model = bounded_head, self.model(bounded_head)
+        longest = int(model.config.get(str(self.position_table)))
         fits = self.inputs(head, length=longest)
         if "decoder_input_ids" in fits:
             fits["decoder_input_ids"] = fits["decoder_input_ids"][:, :5]
@@ -70,11 +68,9 @@ class RefusalChecks(ModelSuite, standard=True):
         with refused(TranseptError, "inputs_embeds", "look ids up with `transept.nn.embed_tokens`, which takes one of the two"):
             model(**inputs, inputs_embeds=embeds)
 
-    def test_labels_of_another_shape(self, head: Case) -> None:
-        model, inputs = self.model(head), self.inputs(head)
-        labels = self.labels(head, model, inputs)
-        if not labels:
-            pytest.skip("the class has no loss")
+    def test_labels_of_another_shape(self, trained_head: Case) -> None:
+        model, inputs = self.model(trained_head), self.inputs(trained_head)
+        labels = self.labels(trained_head, model, inputs)
         labels = {name: torch.cat((value, value)) for name, value in labels.items()}
         with refused(TranseptError, "shape", "take losses from `transept.nn`, which compare shapes"):
             model(**inputs, **labels)

@@ -39,7 +39,9 @@ class Case:
 class ModelSuite(Conformance, standard=True):
     """Cases, models, inputs and labels.
 
-    Tests take a `head` (each class in the tiny shape) or a `case` (each class in each shape).
+    Tests take a `head` (each class in the tiny shape) or a `case` (each class in each shape), or those of a kind:
+    `trained_…` has a loss, a `task_head` is no base, a `labelled_head` is as wide as there are labels, a `bounded_head` has a last
+    position, a `cross_head` serves an encoder's states.
     """
 
     model_type: ClassVar[str]
@@ -62,7 +64,7 @@ class ModelSuite(Conformance, standard=True):
     supports_cache: ClassVar[bool] = True
     """Classes whose `forward` takes `past_key_values` serve a cache."""
     supports_cross_attention: ClassVar[bool] = False
-    """A decoder that takes `encoder_hidden_states` serves them (`cross_attention` says with which configuration)."""
+    """A decoder that takes `encoder_hidden_states` serves them; `cross_attention` says with which changes of `tiny`."""
     supports_gradient_checkpointing: ClassVar[bool] = True
     supports_inputs_embeds: ClassVar[bool] = True
     supports_resizing: ClassVar[bool] = True
@@ -77,6 +79,10 @@ class ModelSuite(Conformance, standard=True):
     cross_attention: ClassVar[Mapping[str, Any]] = {"is_decoder": True, "add_cross_attention": True}
     labelled: ClassVar[Sequence[str]] = ("sequence_classification", "token_classification", "image_classification")
     """Tasks whose head has a size that `num_labels` decides."""
+    without_loss: ClassVar[Sequence[str]] = ("base", "text_encoding")
+    """Tasks whose class takes no labels."""
+    cross_attending: ClassVar[Sequence[str]] = ("base", "causal_lm")
+    """Tasks whose class takes `encoder_hidden_states`, where `supports_cross_attention`."""
 
     _pairs: ClassVar[dict[Case, tuple[Any, Any]]]
 
@@ -97,13 +103,24 @@ class ModelSuite(Conformance, standard=True):
         return list(cls.record().tasks if cls.heads is None else cls.heads)
 
     def cases(self) -> Mapping[str, Callable[[], Sequence[Any]]]:
-        def heads(tasks: Sequence[str]) -> list[Case]:
-            return [Case(task) for task in tasks]
+        def heads(wanted: Callable[[str], bool] = lambda task: True) -> list[Case]:
+            return [Case(task) for task in self.tasks() if wanted(task)]
+
+        def cases(tasks: Sequence[Case]) -> list[Case]:
+            return [Case(case.task, variant) for case in tasks for variant in ("", *self.variants)]
+
+        def trained() -> list[Case]:
+            return heads(lambda task: task not in self.without_loss)
 
         return {
-            "head": lambda: heads(self.tasks()),
-            "case": lambda: [Case(task, variant) for task in self.tasks() for variant in ("", *self.variants)],
-            "labelled_head": lambda: heads([task for task in self.tasks() if task in self.labelled]),
+            "head": heads,
+            "case": lambda: cases(heads()),
+            "trained_head": trained,
+            "trained_case": lambda: cases(trained()),
+            "task_head": lambda: heads(lambda task: task != "base") if "base" in self.tasks() else [],
+            "labelled_head": lambda: heads(lambda task: task in self.labelled),
+            "bounded_head": lambda: heads() if self.position_table is not None else [],
+            "cross_head": lambda: heads(lambda task: task in self.cross_attending) if self.supports_cross_attention else [],
             "padding_side": lambda: self.padding_sides,
             "kernel": lambda: registry.keys("attention"),
         }
@@ -216,9 +233,10 @@ class ModelSuite(Conformance, standard=True):
     """Which argument holds the labels of which output."""
 
     def labels(self, case: Case, model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Labels for each kind of logits that the class returns: one of their classes at each place; {} for a class without loss."""
-        if not any(self.takes(case, name) for name in ("labels", "start_positions")):
-            return {}
+        """Labels for each kind of logits that the class returns: one of their classes at each place."""
+        assert any(self.takes(case, name) for name in ("labels", "start_positions")), (
+            "`forward` takes no labels. If the class has no loss, add its task to `without_loss`"
+        )
         with torch.no_grad():
             output = model(**inputs)
         found: dict[str, Tensor] = {}

@@ -17,20 +17,22 @@ __all__ = ["TieChecks"]
 class TieChecks(ModelSuite, standard=True):
     """One tensor in memory, one on disk, whatever happens to the model."""
 
-    def test_tied_weights_are_one_tensor(self, case: Case, tmp_path: Path) -> None:
+    def test_tied_weights_are_one_tensor_and_others_are_not(self, case: Case, tmp_path: Path) -> None:
         model = self.model(case)
-        declared = type(model)._tied_weights_keys
-        if declared and not model.config.tie_word_embeddings:
-            for target, source in declared.items():
-                assert model.get_parameter(target) is not model.get_parameter(source), f"`{target}` is tied all the same"
-        if not model.tied_weights:
-            pytest.skip("nothing is tied here")
+        ties = model.tied_weights
         for other in (model, self.reload(model, tmp_path)):
-            for target, source in other.tied_weights.items():
+            first: dict[int, str] = {}
+            for name, parameter in other.named_parameters(remove_duplicate=False):
+                source = first.setdefault(id(parameter), name)
+                tied = source == name or name in ties or source in ties
+                assert tied, f"`{name}` is `{source}` itself, and `tied_weights` does not say so: declare `_tied_weights_keys`"
+            for target, source in ties.items():
                 assert other.get_parameter(target) is other.get_parameter(source), f"`{target}` is not `{source}` itself"
         stored = [name for file in tmp_path.glob("*.safetensors") for name in safe_open(file, "pt").keys()]  # noqa: SIM118
-        shared = [name for name in model.tied_weights if name in stored]
-        assert not shared, f"{shared} are saved beside their source: one tensor is enough"
+        expected = sum(1 for _ in model.parameters()) + len(
+            set(model.state_dict()) & {name for name, _ in model.named_buffers()}
+        )
+        assert len(stored) == expected, f"{len(stored)} tensors are saved of {expected}: {sorted(stored)}"
 
     @torch.no_grad()
     def test_the_vocabulary_grows_and_shrinks(self, case: Case, tmp_path: Path) -> None:

@@ -17,21 +17,19 @@ class TrainingChecks(ModelSuite, standard=True):
     """What training needs of every class."""
 
     def _training(self, case: Case) -> tuple[Any, dict[str, Any]]:
-        """A model in training mode and a call that gives a loss; skips a class without one."""
+        """A model in training mode and a call that gives a loss."""
         model, inputs = self.model(case), self.inputs(case)
         labels = self.labels(case, model, inputs)
-        if not labels:
-            pytest.skip("the class has no loss")
         if self.takes(case, "use_cache"):
             inputs["use_cache"] = False
         return model.train(), {**inputs, **labels}
 
-    def test_a_loss_reaches_every_parameter(self, case: Case) -> None:
-        model, inputs = self._training(case)
+    def test_a_loss_reaches_every_parameter(self, trained_case: Case) -> None:
+        model, inputs = self._training(trained_case)
         loss, found = gradients(model.eval(), inputs)
         assert loss.dim() == 0, f"the loss has shape {tuple(loss.shape)}"
         assert torch.isfinite(loss), f"the loss is {float(loss)}"
-        missed = [name for name, _ in model.named_parameters() if name not in found and not self.unused(case, name)]
+        missed = [name for name, _ in model.named_parameters() if name not in found and not self.unused(trained_case, name)]
         assert not missed, f"no gradient reaches {missed}: they are not used, or detached"
         broken = [name for name, gradient in found.items() if not torch.isfinite(gradient).all()]
         assert not broken, f"gradients of {broken} hold NaN or infinity"
@@ -40,8 +38,8 @@ class TrainingChecks(ModelSuite, standard=True):
         """Whether a class carries this parameter without using it for its loss, as the checkpoint's layout asks."""
         return False
 
-    def test_a_loss_goes_down(self, head: Case) -> None:
-        model, inputs = self._training(head)
+    def test_a_loss_goes_down(self, trained_head: Case) -> None:
+        model, inputs = self._training(trained_head)
         model.eval()  # no dropout: each step is on the same function
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
         losses = []
@@ -54,10 +52,10 @@ class TrainingChecks(ModelSuite, standard=True):
         assert losses[-1] < losses[0], f"four steps of gradient descent lead from {losses[0]} to {losses[-1]}"
 
     @pytest.mark.parametrize("reentrant", [False, True], ids=["", "reentrant"])
-    def test_recomputed_gradients_are_the_same(self, case: Case, reentrant: bool) -> None:
+    def test_recomputed_gradients_are_the_same(self, trained_case: Case, reentrant: bool) -> None:
         if not self.supports_gradient_checkpointing:
             pytest.skip("`supports_gradient_checkpointing` is False")
-        model, inputs = self._training(case)
+        model, inputs = self._training(trained_case)
         model.enable_input_require_grads()  # without it a reentrant checkpoint passes nothing on
         torch.manual_seed(7)
         loss, expected = gradients(model, inputs)
@@ -70,10 +68,10 @@ class TrainingChecks(ModelSuite, standard=True):
         model.gradient_checkpointing_disable()
         assert not model.is_gradient_checkpointing
 
-    def test_a_fraction_of_a_batch_keeps_its_share(self, head: Case) -> None:
-        if not self.takes(head, "num_items_in_batch"):
+    def test_a_fraction_of_a_batch_keeps_its_share(self, trained_head: Case) -> None:
+        if not self.takes(trained_head, "num_items_in_batch"):
             pytest.skip("the class takes no `num_items_in_batch`")
-        model, inputs = self._training(head)
+        model, inputs = self._training(trained_head)
         model.eval()
         whole, doubled = model(**inputs, num_items_in_batch=8).loss, model(**inputs, num_items_in_batch=16).loss
         torch.testing.assert_close(whole, 2 * doubled)
