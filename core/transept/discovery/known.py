@@ -55,7 +55,8 @@ _BY_DIST: dict[str, dict[str, str]] = {
     },
     "pipelines": {
         "pipelines": "text-generation text-classification sentiment-analysis token-classification ner question-answering fill-mask "
-        "summarization translation text2text-generation feature-extraction zero-shot-classification sentence-similarity",
+        "summarization translation text2text-generation feature-extraction zero-shot-classification",
+        "sentence": "sentence-similarity",
         "whisper": "automatic-speech-recognition",
         "vit": "image-classification",
     },
@@ -77,6 +78,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "trainer": "Trainer TrainingArguments Seq2SeqTrainer Seq2SeqTrainingArguments TrainerCallback TrainerControl TrainerState "
         "EarlyStoppingCallback EvalPrediction get_scheduler",
         "pipelines": "pipeline Pipeline",
+        "sentence": "SentenceEncoder SentenceSimilarityPipeline",
         "bitsandbytes": "BitsAndBytesConfig",
         "torchao": "TorchAoConfig",
         "gptq": "GPTQConfig",
