@@ -94,6 +94,10 @@ class GenerationMixin:
                 raise GenerationError(f"`{name}` is not supported. A strategy of your own goes into `decoding=`.")
             config, rest, stated = _effective_config(self, generation_config, kwargs)
             own = {} if assistant_model is None else {"assistant_model": assistant_model}
+            if streamer is not None and (config.num_beams or 1) > 1:
+                raise GenerationError(
+                    "A `streamer` cannot take back what a beam search drops. Leave it out, or set `num_beams=1`."
+                )
             decode = find_strategy(config, decoding, own, rest, stated)
             _refuse_unknown(self, rest)
             prompt = prepare_prompt(self, inputs, {name: value for name, value in rest.items() if value is not None}, config)

@@ -570,7 +570,7 @@ def processors_for(
         c.suppress_tokens and SuppressTokensLogitsProcessor(c.suppress_tokens),
         c.begin_suppress_tokens and SuppressTokensAtBeginLogitsProcessor(c.begin_suppress_tokens, begin),
     ]
-    keep = {"min_tokens_to_keep": len(eos) + 1 if (c.num_beams or 1) > 1 else 1}
+    keep = {"min_tokens_to_keep": max(len(eos), 1) + 1 if (c.num_beams or 1) > 1 else 1}
     warpers = [
         c.temperature not in (None, 1.0) and TemperatureLogitsWarper(c.temperature),
         c.top_h is not None and TopHLogitsWarper(c.top_h),

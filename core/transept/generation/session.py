@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..cache import DynamicCache, StaticCache
 from ..discovery import registry
 from ..errors import GenerationError
-from ..outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from ..outputs import (
+    GenerateBeamDecoderOnlyOutput,
+    GenerateBeamEncoderDecoderOutput,
+    GenerateDecoderOnlyOutput,
+    GenerateEncoderDecoderOutput,
+)
 from .configuration import GenerationConfig, token_ids
 from .inputs import Prompt, parameters_of, takes_anything
 from .stopping import MaxLengthCriteria, MaxTimeCriteria, StoppingCriteriaList
@@ -115,6 +122,10 @@ class GenerationSession:
         Returns:
             float32 logits (batch, n + 1, vocab): after the last of `input_ids`, and after each token that is tried.
         """
+        fresh = self.steps == 0 and self.length == self.prompt_length and not self._seen and tokens is None
+        cache = getattr(self.cache, "self_attention_cache", self.cache)
+        if fresh and self.rows_per_prompt > 1 and type(cache) in (DynamicCache, StaticCache):  # kinds that can repeat rows
+            return self._forward_once_a_prompt()
         ids = self.input_ids if tokens is None else torch.cat((self.input_ids, tokens), 1)
         keep = 1 if tokens is None else tokens.shape[1] + 1
         end = self._unseen + ids.shape[1]
@@ -133,6 +144,16 @@ class GenerationSession:
         if logits.shape[1] > keep:  # a copy, so that a long prompt's logits can be freed
             logits = logits[:, -keep:].clone()
         return logits.float()
+
+    def _forward_once_a_prompt(self) -> Tensor:
+        """The first forward: rows of one prompt are still the same, so one of them is run."""
+        times, self.rows_per_prompt = self.rows_per_prompt, 1
+        self._change_rows(lambda rows: rows[::times])
+        logits = self.forward()
+        self.expand(times)
+        for name in self._records.keys() & {"attentions", "cross_attentions", "hidden_states"}:
+            self._records[name] = _each_tensor(self._records[name], lambda rows: rows.repeat_interleave(times, 0))
+        return logits.repeat_interleave(times, 0)
 
     def _run(self, ids: Tensor, end: int, keep: int) -> Any:
         count = end - self._seen
@@ -175,10 +196,13 @@ class GenerationSession:
         later = positions[..., -1:] + torch.arange(max(begin - prompt, 0) + 1, end - prompt + 1, device=positions.device)
         return later if begin >= prompt else torch.cat((earlier, later), -1)
 
-    def process(self, logits: Tensor) -> Tensor:
-        """Scores (batch, vocab) from float32 logits (batch, vocab) after `input_ids`; kept for the result where it was asked for."""
+    def process(self, logits: Tensor, raw: Tensor | None = None) -> Tensor:
+        """Scores (batch, vocab) from float32 logits (batch, vocab) after `input_ids`; kept for the result where it was asked for.
+
+        `raw` is what the result holds as logits, where the processors get something else.
+        """
         scores: Tensor = self.processors(self.input_ids, logits)
-        for name, value in (("logits", logits), ("scores", scores)):
+        for name, value in (("logits", logits if raw is None else raw), ("scores", scores)):
             if name in self._records:
                 self._records[name].append(value)
         return scores
@@ -187,9 +211,8 @@ class GenerationSession:
         """Add one token a row, LongTensor (batch,); a finished row gets padding. Streams, and asks the stopping criteria."""
         if self._pad is not None and tokens.shape[0] > 1:
             tokens = torch.where(self.unfinished, tokens, self._pad)
-        self.length += 1
+        self.extend(tokens)
         ids = self.input_ids
-        ids[:, -1] = tokens
         if self.streamer is not None:
             self.streamer.put(tokens.cpu())
         asked = False
@@ -203,6 +226,15 @@ class GenerationSession:
         if asked and not self._done:
             self._done = not bool(self.unfinished.any())
 
+    def extend(self, tokens: Tensor) -> None:
+        """Add one token a row as it is, LongTensor (batch,), for a strategy that finds out itself which rows have enough."""
+        self.length += 1
+        self.input_ids[:, -1] = tokens
+
+    def stops(self, ids: Tensor) -> Tensor:
+        """What the stopping criteria say of sequences that are only tried, LongTensor (n, length): BoolTensor (n,)."""
+        return self.stopping(ids, self._records.get("scores"))
+
     def crop(self, length: int) -> None:
         """Let the model forget what it saw past the first `length` tokens of `input_ids`."""
         excess = self._seen - self._unseen - length
@@ -212,33 +244,27 @@ class GenerationSession:
 
     def expand(self, times: int) -> None:
         """Repeat each row, before the first forward: (a, b) becomes (a, a, b, b)."""
-        if times == 1:
-            return
-        self.rows_per_prompt *= times
+        if times > 1:
+            self.rows_per_prompt *= times
+            self._change_rows(lambda rows: rows.repeat_interleave(times, 0))
+            if self._seen and self.cache is not None:
+                self.cache.batch_repeat_interleave(times)
 
-        def repeat(value: Any) -> Any:
-            if isinstance(value, Tensor) and value.dim():
-                return value.repeat_interleave(times, dim=0)
-            if isinstance(value, dict) and "last_hidden_state" in value:  # an encoder's output
-                return type(value)({key: repeat(item) for key, item in value.items()})
-            return tuple(repeat(item) for item in value) if type(value) is tuple else value
-
+    def _change_rows(self, change: Callable[[Tensor], Tensor]) -> None:
         for columns in (self._ids, self._mask, *self._types.values()):
             if columns is not None:
-                columns.data = repeat(columns.data)
-        self._constant = {name: repeat(value) for name, value in self._constant.items()}
-        self._embeds, self.unfinished = repeat(self._embeds), repeat(self.unfinished)
-        if self._positions is not None:
-            self._positions = self._positions.repeat_interleave(times, dim=self._positions.dim() - 2)
-        if self._seen and self.cache is not None:
-            self.cache.batch_repeat_interleave(times)
+                columns.data = change(columns.data)
+        self._constant = {name: _each_tensor(value, change) for name, value in self._constant.items()}
+        self._embeds, self.unfinished = _each_tensor(self._embeds, change), change(self.unfinished)
+        if self._positions is not None:  # (batch, length), or several kinds of them: (kinds, batch, length)
+            self._positions = change(self._positions.transpose(0, -2)).transpose(0, -2)
 
     def reorder(self, rows: Tensor) -> None:
         """Row i goes on from what row `rows[i]` has so far, LongTensor (batch,). Both belong to the same prompt."""
         self._ids.data = self._ids.data.index_select(0, rows)
         self.unfinished = self.unfinished.index_select(0, rows)
-        if self.cache is not None:
-            self.cache.reorder_cache(rows)
+        if self.cache is not None:  # what a decoder keeps of the encoder is the same for all rows of a prompt
+            getattr(self.cache, "self_attention_cache", self.cache).reorder_cache(rows)
 
     def padding(self) -> Tensor | None:
         """Left padding of each row, LongTensor (batch,); None where nothing is padded."""
@@ -249,22 +275,33 @@ class GenerationSession:
     def result(self, **fields: Any) -> Any:
         """What `generate` returns: LongTensor (batch, length), or an output object with `return_dict_in_generate`.
 
-        `fields` are more fields of the output object, or others in the place of those that were kept.
+        `fields` are more fields of the output object, or others in the place of those that were kept; with `beam_indices`
+        it is a beam search's.
         """
         if self.streamer is not None:
             self.streamer.end()
-        sequences = self.input_ids.clone(memory_format=torch.contiguous_format)
+        if "sequences" not in fields:
+            fields["sequences"] = self.input_ids.clone(memory_format=torch.contiguous_format)
         if not self.config.return_dict_in_generate:
-            return sequences
+            return fields["sequences"]
         kept: dict[str, Any] = {name: tuple(values) for name, values in self._records.items()}
-        kept |= {"sequences": sequences, "past_key_values": self.cache, **fields}
+        kept |= {"past_key_values": self.cache, **fields}
         if not self._prefix:
-            return GenerateDecoderOnlyOutput(**kept)
+            return (GenerateBeamDecoderOnlyOutput if "beam_indices" in kept else GenerateDecoderOnlyOutput)(**kept)
         kept |= {f"decoder_{name}": kept.pop(name) for name in ("attentions", "hidden_states") if name in kept}
         for name in ("attentions", "hidden_states"):
             if getattr(self.config, f"output_{name}"):
                 kept[f"encoder_{name}"] = getattr(self._constant["encoder_outputs"], name, None)
-        return GenerateEncoderDecoderOutput(**kept)
+        return (GenerateBeamEncoderDecoderOutput if "beam_indices" in kept else GenerateEncoderDecoderOutput)(**kept)
+
+
+def _each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The value with all tensors in it changed that have rows: in lists and tuples; of an encoder's output what attention reads."""
+    if isinstance(value, Tensor) and value.dim():
+        return change(value)
+    if isinstance(value, dict) and "last_hidden_state" in value:
+        return type(value)({key: change(item) if isinstance(item, Tensor) else item for key, item in value.items()})
+    return type(value)(_each_tensor(item, change) for item in value) if type(value) in (list, tuple) else value
 
 
 _TYPES = ("token_type_ids", "mm_token_type_ids")

@@ -72,7 +72,9 @@ def _strategy_for(config: GenerationConfig, arguments: Mapping[str, Any]) -> tup
     if len(asked) > 1:
         first, second = list(asked.values())[:2]
         raise GenerationError(f"`{first}` and `{second}` ask for different decoding strategies. Leave one of them out.")
-    return next(iter(asked.items()), ("sample" if config.do_sample else "greedy", f"do_sample={bool(config.do_sample)}"))
+    because = f"do_sample={bool(config.do_sample)}"
+    key, because = next(iter(asked.items()), ("sample" if config.do_sample else "greedy", because))
+    return "beam_sample" if key == "beam_search" and config.do_sample else key, because
 
 
 def find_strategy(
@@ -88,7 +90,9 @@ def find_strategy(
         raise PluginNotFoundError(f"{error} (asked for by `{because}`)", **error.fields) from error
     if decoding and (idle := own.keys() - set(record.arguments)):
         raise GenerationError(f"`decoding={decoding!r}` takes no `{idle.pop()}`. Leave one of the two out.")
-    if key in ("greedy", "sample") and (unused := sorted(name for name in OF_STRATEGIES if stated.get(name))):
+    if key in ("greedy", "sample", "beam_search", "beam_sample") and (
+        unused := sorted(name for name in OF_STRATEGIES if stated.get(name))
+    ):
         warnings.warn(f"`{unused[0]}` has no effect: no argument asks for a strategy that takes it.", UserWarning, stacklevel=4)
     own.update({name: rest.pop(name) for name in record.arguments if name in rest})
     return load_object(record.decode, owner=" ".join(registry.dist_of("decoding", key)))
