@@ -20,7 +20,7 @@ from .discovery import registry
 from .errors import AttentionError, ConfigError, InputError, UnknownArgumentError, did_you_mean, shorten
 from .files import open_location
 from .nn import losses, masks
-from .nn.embeddings import resize_embedding, resize_head
+from .nn.embeddings import resize_embedding, resize_head, resize_outputs
 from .nn.initialization import initialize
 from .rewrite import Rewrite, apply_live, make_rewrite, ties_after, undo
 
@@ -281,7 +281,7 @@ class PreTrainedModel(nn.Module):
         if head is not None and not is_tied:
             self.set_output_embeddings(resize_head(head, int(rows), mean=mean_resizing, initialize=self._init_weights))
         elif head is not None:
-            head.out_features = int(rows)  # type: ignore[assignment]
+            self.set_output_embeddings(resize_outputs(head, int(rows), mean=mean_resizing))
             self.tie_weights()
         self.config.vocab_size = int(rows)
         return new

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from transept.configuration import Count, PretrainedConfig, Probability, Size
+from transept.configuration import Count, PretrainedConfig, Probability, Size, TokenIds
 from transept.errors import ConfigError
 
 __all__ = ["BertConfig"]
@@ -36,6 +36,8 @@ class BertConfig(PretrainedConfig):
     classifier_dropout: Probability | None = None
     is_decoder: bool = False
     add_cross_attention: bool = False
+    bos_token_id: TokenIds = None
+    eos_token_id: TokenIds = None
     tie_word_embeddings: bool = True
 
     def validate_config(self) -> None:

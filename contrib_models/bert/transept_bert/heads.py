@@ -129,6 +129,9 @@ class BertForNextSentencePrediction(EncoderHead, BertPreTrainedModel):
     def scores(self, outputs: Any) -> Tensor:
         return self.cls.seq_relationship(outputs.pooler_output)
 
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return sequence_classification_loss(logits, labels, "single_label_classification")
+
 
 class BertForPreTraining(BertWordPrediction):
     """Masked words and next sentence, the two tasks of pre-training."""
@@ -241,7 +244,7 @@ class BertForMaskedLM(EncoderHead, BertWordPrediction):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        return self.answer(outputs, labels, return_dict, num_items_in_batch=num_items_in_batch)
+        return self.answer(outputs, self.scores(outputs), labels, return_dict, num_items_in_batch=num_items_in_batch)
 
 
 class BertLMHeadModel(BertWordPrediction, GenerationMixin):

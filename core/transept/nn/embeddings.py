@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 
-__all__ = ["embed_tokens", "look_up", "resize_embedding", "resize_head"]
+__all__ = ["embed_tokens", "look_up", "resize_embedding", "resize_head", "resize_outputs"]
 
 # Variance of new rows around the mean of the old ones, in units of the old rows' covariance: enough to tell them apart,
 # too little to matter (https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
@@ -85,16 +86,23 @@ def resize_head(head: nn.Module, rows: int, *, mean: bool, initialize: Callable[
     """
     if not isinstance(head, nn.Linear):
         raise InputError(f"A `{type(head).__name__}` cannot be resized, only a `torch.nn.Linear`: undo the rewrite first.")
-    old, bias = head.weight, head.bias
+    old = head.weight
     _check_rows(rows)
     if rows != old.shape[0]:
         fresh = nn.Linear(old.shape[1], rows, bias=False, device=old.device, dtype=old.dtype)
         head.weight = _resized(old, rows, fresh, mean, initialize)
-        if bias is not None:
-            more = bias.new_zeros(max(rows - bias.shape[0], 0))
-            more = more + bias.float().mean().to(bias.dtype) if mean else more
-            head.bias = nn.Parameter(torch.cat((bias, more))[:rows], requires_grad=bias.requires_grad)
-    head.out_features = rows
+    return resize_outputs(head, rows, mean=mean)
+
+
+@torch.no_grad()
+def resize_outputs(head: nn.Module, rows: int, *, mean: bool) -> nn.Module:
+    """What else of a head goes with this many outputs, in place: its bias, new ones the mean of the old or 0, and its size."""
+    bias: Any = getattr(head, "bias", None)
+    if bias is not None and rows != bias.shape[0]:
+        more = bias.new_zeros(max(rows - bias.shape[0], 0))
+        more = more + bias.float().mean().to(bias.dtype) if mean else more
+        head.bias = nn.Parameter(torch.cat((bias, more))[:rows], requires_grad=bias.requires_grad)
+    head.out_features = rows  # type: ignore[assignment]
     return head
 
 

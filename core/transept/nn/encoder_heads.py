@@ -6,18 +6,13 @@ class BertForMultipleChoice(EncoderForMultipleChoice, BertPreTrainedModel):
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..outputs import (
-    ModelOutput,
-    MultipleChoiceModelOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
-from .heads import ForQuestionAnswering, _Head
+from ..outputs import MultipleChoiceModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+from .heads import ForQuestionAnswering, Head
 from .losses import sequence_classification_loss, token_classification_loss
 
 __all__ = [
@@ -29,38 +24,16 @@ __all__ = [
 ]
 
 
-class EncoderHead(_Head):
-    """Base of a head with one kind of logits: a class of its own gives `scores`, `loss_of` and `output_class`.
-
-    A head with other arguments writes its own `forward`, of `run` and `answer`.
-    """
-
-    output_class: ClassVar[type[ModelOutput]]
+class EncoderHead(Head):
+    """Base of a head with one kind of logits: a class of its own gives `scores`, `output_class` and its loss."""
 
     def scores(self, outputs: Any) -> Tensor:
         """Logits, from what the base model returns."""
         raise NotImplementedError
 
-    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What the head is trained on."""
-        return sequence_classification_loss(logits, labels, "single_label_classification")
-
     def run(self, *inputs: Tensor | None, **shown: Any) -> Any:
         """The base model's output, for inputs in the order of `forward`."""
         return self.base_model(*inputs, **shown, return_dict=True)
-
-    def answer(
-        self, outputs: Any, labels: Tensor | None, return_dict: bool | None, **items: Any
-    ) -> ModelOutput | tuple[Any, ...]:
-        """The head's output; `items` go to `loss_of`."""
-        logits = self.scores(outputs)
-        output = self.output_class(
-            loss=None if labels is None else self.loss_of(logits, labels, **items),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-        return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
 
     def forward(
         self,
@@ -75,16 +48,14 @@ class EncoderHead(_Head):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> Any:
-        """Logits, and a loss where `labels` are given; the class says which. Arguments before `labels` are the base model's."""
+        """Logits, and a loss where there are `labels`, as the class says; arguments beyond these are the base model's."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         outputs = self.run(*inputs, output_attentions=output_attentions, output_hidden_states=output_hidden_states)
-        return self.answer(outputs, labels, return_dict)
+        return self.answer(outputs, self.scores(outputs), labels, return_dict)
 
 
 class _Classifier(EncoderHead):
-    """Dropout and one linear layer; a checkpoint of another task may lack the pooler too."""
-
-    new_on_load = ("classifier.*", "*.pooler.*")
+    new_on_load = ("classifier.*", "*.pooler.*")  # a checkpoint of another task may lack the pooler
 
     def __init__(self, config: Any, num_labels: int | None = None) -> None:
         super().__init__(config)
@@ -98,7 +69,7 @@ class _Classifier(EncoderHead):
 class EncoderForSequenceClassification(_Classifier):
     """One prediction a sequence: logits (batch, num_labels) of the pooled first token.
 
-    `labels` are as in `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
+    Labels are as in `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
     """
 
     output_class = SequenceClassifierOutput
@@ -106,12 +77,9 @@ class EncoderForSequenceClassification(_Classifier):
     def scores(self, outputs: Any) -> Tensor:
         return self.classifier(self.dropout(outputs.pooler_output))
 
-    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return sequence_classification_loss(logits, labels, self.config.problem_type)
-
 
 class EncoderForTokenClassification(_Classifier):
-    """One prediction a token: logits (batch, seq, num_labels), `labels` (batch, seq), of which -100 doesn't count."""
+    """One prediction a token: logits (batch, seq, num_labels), labels (batch, seq), of which -100 doesn't count."""
 
     output_class = TokenClassifierOutput
 
@@ -123,7 +91,7 @@ class EncoderForTokenClassification(_Classifier):
 
 
 class EncoderForMultipleChoice(_Classifier):
-    """Which of several texts fits: inputs are (batch, choices, seq), logits (batch, choices), `labels` (batch,)."""
+    """Which of several texts fits: inputs are (batch, choices, seq), logits (batch, choices), labels (batch,)."""
 
     output_class = MultipleChoiceModelOutput
 
@@ -131,18 +99,22 @@ class EncoderForMultipleChoice(_Classifier):
         super().__init__(config, num_labels=1)
 
     def run(self, *inputs: Tensor | None, **shown: Any) -> Any:
-        for name, given, dims in (("input_ids", inputs[0], 3), ("inputs_embeds", inputs[-1], 4)):
+        choices = 1
+        for given, dims in ((inputs[0], 3), (inputs[4], 4)):
             if given is not None and given.dim() != dims:
                 raise InputError(
-                    f"`{name}` has shape {tuple(given.shape)}: it must be (batch, choices, seq{', …' * (dims - 3)})."
+                    f"The input has shape {tuple(given.shape)}: it must be (batch, choices, seq), or embeddings of that."
                 )
-        choices = next((given.shape[1] for given in inputs if given is not None), 1)
-        outputs = super().run(*(None if given is None else given.flatten(0, 1) for given in inputs), **shown)
+            choices = choices if given is None else given.shape[1]
+        outputs = super().run(*(None if one is None else one.flatten(0, 1) for one in inputs), **shown)
         outputs.pooler_output = outputs.pooler_output.unflatten(0, (-1, choices))
         return outputs
 
     def scores(self, outputs: Any) -> Tensor:
         return self.classifier(self.dropout(outputs.pooler_output)).squeeze(-1)
+
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return sequence_classification_loss(logits, labels, "single_label_classification")
 
 
 class EncoderForQuestionAnswering(ForQuestionAnswering):

@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..outputs import QuestionAnsweringModelOutput, SequenceClassifierOutputWithPast, TokenClassifierOutput
+from ..outputs import ModelOutput, QuestionAnsweringModelOutput, SequenceClassifierOutputWithPast, TokenClassifierOutput
 from .losses import question_answering_loss, sequence_classification_loss, token_classification_loss
 
 __all__ = ["ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification"]
 
 
-class _Head(nn.Module):
+class Head(nn.Module):
     """A base model under the name `base_model_prefix`, and what the model class it is mixed into gives it."""
 
     base_model_class: ClassVar[Callable[[Any], nn.Module]]
     """The family's model without a head; built from the configuration."""
+    output_class: ClassVar[type[ModelOutput]]
+    """What the head returns; beside loss and logits it has what the base model returned under the same names."""
     if TYPE_CHECKING:
         config: Any
         base_model_prefix: ClassVar[str]
@@ -35,17 +37,24 @@ class _Head(nn.Module):
         super().__init__(config)
         setattr(self, self.base_model_prefix, type(self).base_model_class(config))
 
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the head is trained on; unless a class says otherwise, the classes of sequences."""
+        return sequence_classification_loss(logits, labels, self.config.problem_type)
 
-class ForSequenceClassification(_Head):
-    """One prediction a sequence, read at its last token."""
+    def answer(
+        self, outputs: Any, logits: Tensor, labels: Tensor | None, return_dict: bool | None, **options: Any
+    ) -> ModelOutput | tuple[Any, ...]:
+        """The head's output, from the base model's and the logits; `options` go to `loss_of`."""
+        loss = None if labels is None else self.loss_of(logits, labels, **options)
+        fields = self.output_class.__dataclass_fields__.keys() - {"loss", "logits"}  # type: ignore[attr-defined]
+        output = self.output_class(loss=loss, logits=logits, **{name: getattr(outputs, name) for name in fields})
+        return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
 
-    new_on_load = ("score.*",)
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
+class _DecoderHead(Head):
+    def scores(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        """Logits, from what the base model returned for these inputs."""
+        raise NotImplementedError
 
     def forward(
         self,
@@ -60,20 +69,8 @@ class ForSequenceClassification(_Head):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> SequenceClassifierOutputWithPast | tuple[Any, ...]:
-        """Score each sequence.
-
-        Args:
-            labels: see `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
-
-        Returns:
-            Logits (batch, num_labels) at the last token of each row that is not `pad_token_id`; of `inputs_embeds`, at the last
-            position that `attention_mask` keeps.
-
-        Raises:
-            InputError: several sequences and no `pad_token_id` in the configuration.
-        """
-        *_, return_dict = self.output_options(return_dict=return_dict)
+    ) -> Any:
+        """Logits, and a loss where there are `labels`, as the class says; arguments beyond these are the base model's."""
         outputs = self.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -85,17 +82,30 @@ class ForSequenceClassification(_Head):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
+        return self.answer(outputs, self.scores(outputs, input_ids, attention_mask), labels, return_dict)
+
+
+class ForSequenceClassification(_DecoderHead):
+    """One prediction a sequence: logits (batch, num_labels) at the last token of each row that is not `pad_token_id`; of
+    `inputs_embeds`, at the last position that `attention_mask` keeps.
+
+    Labels are as in `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
+    Several sequences and no `pad_token_id` in the configuration are an `InputError`.
+    """
+
+    new_on_load = ("score.*",)
+    output_class = SequenceClassifierOutputWithPast
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
+
+    def scores(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
         last = self._last_positions(outputs.last_hidden_state, input_ids, attention_mask)
         rows = torch.arange(last.shape[0], device=last.device)
-        logits = self.score(outputs.last_hidden_state[rows, last])
-        output = SequenceClassifierOutputWithPast(
-            loss=None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type),
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-        return output if return_dict else output.to_tuple()
+        return self.score(outputs.last_hidden_state[rows, last])
 
     def _last_positions(self, hidden_states: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
         """The position of each row's last token: (batch,)."""
@@ -114,10 +124,13 @@ class ForSequenceClassification(_Head):
         return (torch.arange(length, device=hidden_states.device, dtype=torch.int32) * is_token).argmax(dim=-1)
 
 
-class ForTokenClassification(_Head):
-    """One prediction a token."""
+class ForTokenClassification(_DecoderHead):
+    """One prediction a token: logits (batch, seq, num_labels), labels (batch, seq), of which -100 doesn't count."""
 
+    classifier_name: ClassVar[str] = "score"
+    """The linear layer's name in checkpoints; `new_on_load` goes with it."""
     new_on_load = ("score.*",)
+    output_class = TokenClassifierOutput
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -125,47 +138,19 @@ class ForTokenClassification(_Head):
         dropout = getattr(config, "classifier_dropout", None)
         dropout = getattr(config, "hidden_dropout", None) if dropout is None else dropout
         self.dropout = nn.Dropout(0.1 if dropout is None else dropout)
-        self.score = nn.Linear(config.hidden_size, config.num_labels)
+        setattr(self, self.classifier_name, nn.Linear(config.hidden_size, config.num_labels))
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        *,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> TokenClassifierOutput | tuple[Any, ...]:
-        """Logits (batch, seq, num_labels); the loss against `labels` (batch, seq), of which -100 doesn't count."""
-        *_, return_dict = self.output_options(return_dict=return_dict)
-        outputs = self.base_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
-        logits = self.score(self.dropout(outputs.last_hidden_state))
-        output = TokenClassifierOutput(
-            loss=None if labels is None else token_classification_loss(logits, labels),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-        return output if return_dict else output.to_tuple()
+    def scores(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        classifier: nn.Module = getattr(self, self.classifier_name)
+        logits: Tensor = classifier(self.dropout(outputs.last_hidden_state))
+        return logits
+
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return token_classification_loss(logits, labels)
 
 
-class ForQuestionAnswering(_Head):
+class ForQuestionAnswering(Head):
     """The span of a context that answers a question: scores of its first and last token."""
 
     new_on_load = ("qa_outputs.*",)
