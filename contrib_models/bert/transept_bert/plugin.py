@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from transept_hookspecs import ConfigSpec, ModelSpec, hookimpl
+from transept_hookspecs import ConfigSpec, ModelSpec, TokenizerSpec, hookimpl
 
 CONFIG = "transept_bert.configuration:BertConfig"
 
@@ -34,4 +34,15 @@ def provide_models() -> Iterable[ModelSpec]:
             key_maps={"safetensors": "transept_bert.checkpoint:KEY_MAP"},
             description="BERT, and encoders of its shape",
         )
+    ]
+
+
+@hookimpl
+def provide_tokenizers() -> Iterable[TokenizerSpec]:
+    return [
+        TokenizerSpec(key=key, tokenizer=f"transept_bert.tokenization:{key}", description=description)
+        for key, description in {
+            "BertTokenizer": "WordPiece in plain Python, from vocab.txt",
+            "BertTokenizerFast": "WordPiece over the `tokenizers` library, from tokenizer.json or vocab.txt",
+        }.items()
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from transept_hookspecs import ConfigSpec, ModelSpec, hookimpl
+from transept_hookspecs import ConfigSpec, ModelSpec, TokenizerSpec, hookimpl
 
 CONFIG = "transept_t5.configuration:T5Config"
 
@@ -30,4 +30,15 @@ def provide_models() -> Iterable[ModelSpec]:
             tokenizer="T5Tokenizer",
             description="T5 v1.0 and v1.1, and models of their shape",
         )
+    ]
+
+
+@hookimpl
+def provide_tokenizers() -> Iterable[TokenizerSpec]:
+    return [
+        TokenizerSpec(key=key, tokenizer=f"transept_t5.tokenization:{key}", description=description)
+        for key, description in {
+            "T5Tokenizer": "Unigram in plain Python, from spiece.model",
+            "T5TokenizerFast": "Unigram over the `tokenizers` library, from tokenizer.json or spiece.model",
+        }.items()
     ]

@@ -1,1 +1,1 @@
-"""Fast tokenizers over the `tokenizers` library, and the one place where chat templates render."""
+"""Tokenizers over the `tokenizers` library and in plain Python, and the one place where chat templates render."""

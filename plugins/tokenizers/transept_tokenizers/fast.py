@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from transept.errors import CorruptFileError, TokenizerError
+from transept.errors import CorruptFileError, TokenizerError, shorten
 from transept.files import Location, atomic_file
 from transept_tokenizers.tokenization import AddedToken, Encoding, Truncation
 from transept_tokenizers.tokenization.added_token import as_added_token
-from transept_tokenizers.tokenization.rows import is_pair
+from transept_tokenizers.tokenization.rows import is_pair, lone_surrogate_error
 
 from .chat import ChatTemplates
 from .layout import SpecialTokenLayout
@@ -33,6 +33,9 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
     The backend holds no state of a call: texts are cut by a view of it that shares its vocabulary, and filled afterwards.
     So threads may share one tokenizer, and no call changes what the next one does.
 
+    A family's class may be made of its vocabulary's files where there is no `tokenizer.json`: `vocab_files_names` has them by
+    the constructor's argument.
+
     Args:
         tokenizer_object: the backend; it is copied unless it was made for this tokenizer (`copy_tokenizer=False`).
         tokenizer_file: a `tokenizer.json`.
@@ -44,6 +47,10 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
     Raises:
         CorruptFileError: the file is not one that the `tokenizers` library reads.
     """
+
+    vocab_files_names: ClassVar[dict[str, str]] = {}
+    decided_by_file: ClassVar[tuple[str, ...]] = ()
+    """Settings that a `tokenizer.json` has inside: there, a checkpoint's copies of them count for nothing."""
 
     def __init__(
         self,
@@ -65,6 +72,7 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
                 f"`{type(self).__name__}` is made of a `tokenizer_file` or a `tokenizer_object`; `from_pretrained` finds the file."
             )
         self._tokenizer = backend
+        self._warned_no_token = False
         self._cut = backend.truncation
         self._filled = backend.padding
         backend.no_truncation()
@@ -103,22 +111,34 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
 
     @classmethod
     def _from_location(cls, location: Location, settings: dict[str, Any]) -> Self:
-        file = settings.pop("tokenizer_file", None)
-        if file is None and settings.get("tokenizer_object") is None:
-            file = location.fetch(_newest_file(settings["other_settings"].get("fast_tokenizer_files")))
-        if file is None and settings.get("tokenizer_object") is None:
-            raise TokenizerError(
-                f"`{location.name}` has no `{TOKENIZER_FILE}`, which `{cls.__name__}` is made of. `AutoTokenizer` looks for "
-                "another plugin that reads the files there."
-            )
-        return cls(tokenizer_file=file, **settings)
+        if settings.get("tokenizer_file") is not None or settings.get("tokenizer_object") is not None:
+            return cls(**settings)
+        file = location.fetch(_newest_file(settings["other_settings"].get("fast_tokenizer_files")))
+        if file is not None:
+            return cls(**{**settings, "tokenizer_file": file})
+        names = {name: each for name, each in cls.vocab_files_names.items() if name not in settings}
+        paths = {name: location.fetch(each) for name, each in names.items()}
+        if cls.vocab_files_names and all(path is not None for path in paths.values()):
+            return cls(**paths, **settings)
+        missing = [names[name] for name, path in paths.items() if path is None]
+        raise TokenizerError(
+            f"`{location.name}` has no `{TOKENIZER_FILE}`, which `{cls.__name__}` is made of"
+            + (f", and no {shorten(missing)}, which would do as well. " if missing else ". ")
+            + "`AutoTokenizer` looks for another plugin that reads the files there."
+        )
 
     @classmethod
     def _settings(cls, location: Location, overrides: Mapping[str, Any]) -> dict[str, Any]:
         settings = super()._settings(location, overrides)
-        # A checkpoint's flags are of a time before tokenizer.json, whose post-processor knows better; and no checkpoint
-        # names the file that is read. Keywords of the caller do count.
-        for name in ("add_bos_token", "add_eos_token", "tokenizer_file", "tokenizer_object", "copy_tokenizer"):
+        # A checkpoint's flags are of a time before tokenizer.json, whose parts know better; and no checkpoint names the
+        # file that is read. Keywords of the caller do count.
+        unread = ["tokenizer_file", "tokenizer_object", "copy_tokenizer", *cls.vocab_files_names]
+        if not cls.vocab_files_names or location.fetch(TOKENIZER_FILE) is not None:
+            unread += ["add_bos_token", "add_eos_token"]
+            for name in cls.decided_by_file:
+                if name in settings and name not in overrides:
+                    settings["other_settings"][name] = settings.pop(name)
+        for name in unread:
             if name in settings and name not in overrides:
                 del settings[name]
         return settings
@@ -196,6 +216,20 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
         second = [f"{'$B' if part == '$' else part}:1" for part in around]
         self._tokenizer.post_processor = TemplateProcessing(single=first, pair=first + second, special_tokens=special)
 
+    def _set_template(self, single: str, pair: str, **tokens: str | None) -> None:
+        """Put special tokens around texts: templates of `$A`, `$B` and the names of `tokens`, with `:1` for a type id.
+
+        Raises:
+            TokenizerError: one of the tokens is not set.
+        """
+        unset = [name for name, token in tokens.items() if token is None]
+        if unset:
+            raise TokenizerError(f"`{type(self).__name__}` puts {shorten(unset)} around texts, which is not set: pass a token.")
+        special = [
+            {"id": name, "ids": [self.convert_tokens_to_ids(token)], "tokens": [token]} for name, token in tokens.items()
+        ]
+        self._tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=special)
+
     def _view(self, truncation: Truncation | None, split_special_tokens: bool) -> tokenizers.Tokenizer:
         """A tokenizer with the same parts and vocabulary, shared and not copied, that cuts as asked."""
         whole = self._tokenizer
@@ -247,19 +281,12 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
                     return encodings
             return encode(self._view(truncation, split_special_tokens))
 
-    def _check_truncation(self, texts: Sequence[Any], truncation: Truncation, add_special_tokens: bool) -> None:
-        pair = any(isinstance(text, (list, tuple)) and len(text) == 2 for text in texts)
-        if truncation.strategy == "only_second" and not pair:
-            raise TokenizerError('`truncation="only_second"` needs pairs of texts: give `text_pair`.')
-        special = self.num_special_tokens_to_add(pair) if add_special_tokens else 0
-        room = truncation.max_length - special
-        if room < 0 or (truncation.stride and truncation.stride >= room):
-            raise TokenizerError(
-                f"`max_length` is {truncation.max_length}: {special} special tokens and a `stride` of {truncation.stride} do not "
-                "fit in. Give a larger one."
-            )
-
     def _decode(self, ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
+        if ids and max(ids) >= len(self) and not self._warned_no_token:
+            self._warned_no_token = True  # a model's embeddings may be padded, so it is no error
+            unknown = next((index for index in ids if self._id_to_token(index) is None), None)
+            if unknown is not None:
+                warnings.warn(f"`token_ids` has {unknown}, and no token has that id: such ids are left out.", stacklevel=4)
         try:
             text = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         except OverflowError as error:
@@ -358,14 +385,7 @@ def _clear_errors(texts: Sequence[Any]) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        for place, text in enumerate(texts):
-            found = _lone_surrogate(text)
-            if found is not None:
-                raise TokenizerError(
-                    f"`text[{place}]` has half a character, `{found!r}` (a lone surrogate), which no text file can hold. "
-                    "Read the text as UTF-8, or drop it: `text.encode('utf-8', 'ignore').decode()`."
-                ) from error
-        raise TokenizerError(f"The backend cannot encode these texts: {error}.") from error
+        raise lone_surrogate_error(texts) or TokenizerError(f"The backend cannot encode these texts: {error}.") from error
     except BaseException as error:
         said = str(error)
         if "too short to respect" in said or "`stride` must be" in said:
@@ -377,9 +397,3 @@ def _clear_errors(texts: Sequence[Any]) -> Iterator[None]:
         if type(error) is not Exception:  # the library raises plain ones
             raise
         raise TokenizerError(f"The backend cannot encode these texts: {error}.") from error
-
-
-def _lone_surrogate(text: Any) -> str | None:
-    if isinstance(text, (list, tuple)):
-        return next((found for found in map(_lone_surrogate, text) if found is not None), None)
-    return next((character for character in text if "\ud800" <= character <= "\udfff"), None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from transept.errors import TokenizerError
-from transept_tokenizers.tokenization import PreTrainedTokenizerBase
+from transept_tokenizers.tokenization import PreTrainedTokenizerBase, Truncation
 
 __all__ = ["SpecialTokenLayout"]
 
@@ -48,3 +51,16 @@ class SpecialTokenLayout(PreTrainedTokenizerBase):
             return [int(int(index) in special) for index in token_ids_0]
         lengths = {None: 1, 0: len(token_ids_0), 1: len(token_ids_1 or [])}
         return [int(which is None) for which, *_ in self._layout(token_ids_1 is not None) for _ in range(lengths[which])]
+
+    def _check_truncation(self, texts: Sequence[Any], truncation: Truncation, add_special_tokens: bool) -> None:
+        """Refuse lengths that leave no room for a text beside its special tokens and stride."""
+        pair = any(isinstance(text, (list, tuple)) and len(text) == 2 for text in texts)
+        if truncation.strategy == "only_second" and not pair:
+            raise TokenizerError('`truncation="only_second"` needs pairs of texts: give `text_pair`.')
+        special = self.num_special_tokens_to_add(pair) if add_special_tokens else 0
+        room = truncation.max_length - special
+        if room < 0 or (truncation.stride and truncation.stride >= room):
+            raise TokenizerError(
+                f"`max_length` is {truncation.max_length}: {special} special tokens and a `stride` of {truncation.stride} do not "
+                "fit in. Give a larger one."
+            )

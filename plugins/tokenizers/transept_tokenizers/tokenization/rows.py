@@ -9,7 +9,7 @@ from transept.errors import TokenizerError
 
 from .encoding import Encoding
 
-__all__ = ["as_batch", "is_pair", "named_rows"]
+__all__ = ["as_batch", "is_pair", "lone_surrogate_error", "named_rows"]
 
 
 def as_batch(text: Any, pair: Any, split: bool) -> tuple[list[Any], bool]:
@@ -49,6 +49,28 @@ def _check_text(value: Any, split: bool, where: str) -> None:
         raise TokenizerError(
             f"`{where}` is a {type(value).__name__} (`{value!r:.100}`): give a string, or a list of strings for a batch."
         )
+
+
+def lone_surrogate_error(texts: Sequence[Any]) -> TokenizerError | None:
+    """The error for the first text with half a character in it, where there is one."""
+    for place, text in enumerate(texts):
+        found = _lone_surrogate(text)
+        if found is not None:
+            return TokenizerError(
+                f"`text[{place}]` has half a character, `{found!r}` (a lone surrogate), which no text file can hold. "
+                "Read the text as UTF-8, or drop it: `text.encode('utf-8', 'ignore').decode()`."
+            )
+    return None
+
+
+def _lone_surrogate(text: Any) -> str | None:
+    if isinstance(text, (list, tuple)):
+        return next((found for found in map(_lone_surrogate, text) if found is not None), None)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return str(text[error.start])
+    return None
 
 
 def named_rows(
