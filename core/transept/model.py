@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention, MaskSpec
+from .checkpoints.key_map import KeyMap
 from .configuration import PretrainedConfig
 from .discovery import registry
 from .errors import AttentionError, ConfigError, InputError, UnknownArgumentError, did_you_mean, shorten
@@ -50,6 +51,8 @@ class PreTrainedModel(nn.Module):
     """Patterns (fnmatch) of tensors that older checkpoints carry and the model does not need."""
     _keep_in_fp32_modules: ClassVar[tuple[str, ...]] = ()
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    key_map: KeyMap | None = None
+    """From the names and layouts of the family's checkpoints to those of the model, where they differ; saving goes back."""
     new_on_load: ClassVar[tuple[str, ...]] = ()
     """Patterns of parameters that may be missing from a checkpoint, and are then initialised and reported: task heads."""
 

@@ -161,7 +161,7 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
         report = load_checkpoint(
             model,
             reader,
-            key_map=_key_map(config, record),
+            key_map=_key_map(model, record),
             rewrites=rewrites,
             dtype=dtype,
             device=placement.device,
@@ -175,9 +175,9 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
     model.load_report = report
     model.eval()
     placement.finish(model)
-    config.dtype = dtype
+    model.config.dtype = dtype  # the model may hold a configuration of its own
     if location is not None:
-        model.name_or_path = config.name_or_path = location.name
+        model.name_or_path = model.config.name_or_path = location.name
     return model
 
 
@@ -186,15 +186,19 @@ def _stored_dtype(reader: Any) -> torch.dtype:
     return found or torch.float32
 
 
-def _key_map(config: Any, record: Any) -> Any:
-    """The map from the format's names to the model's: the architecture's own first, then the format's."""
+def _key_map(model: Any, record: Any) -> Any:
+    """The map from the format's names to the model's: the architecture's for this format, else the format's, else the class's.
+
+    A state dict has the model's own names.
+    """
     if record is None:
         return None
+    config = model.config
     spec = registry.find("models", config.model_type)
     if spec is not None and record.key in spec.key_maps:
         found = load_object(spec.key_maps[record.key], owner=config.model_type)
         return found(config) if callable(found) else found
-    return load_object(record.key_map, owner=record.key)(config) if record.key_map is not None else None
+    return load_object(record.key_map, owner=record.key)(config) if record.key_map is not None else model.key_map
 
 
 def _quantizer_rewrites(options: LoadOptions, config: Any) -> list[Rewrite]:

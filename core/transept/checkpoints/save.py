@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 
 from ..errors import SaveError
 from ..rewrite import original_tensors
-from .write import save_tensors
+from .key_map import Conversion, KeyMap
+from .write import Lazy, save_tensors
 
 __all__ = ["save_model"]
 
@@ -26,7 +28,8 @@ def save_model(
 ) -> None:
     """Write a model so that `from_pretrained`, ours and the peer's, reads it back.
 
-    Tensors leave in their original layout (rewrites are reverted tensor by tensor); of tied ones the source is written.
+    Tensors leave in their original layout (rewrites and the model's `key_map` are reverted tensor by tensor); of tied ones the
+    source is written. `state_dict` has the model's names and layouts, as `model.state_dict()` gives them.
 
     Raises:
         SaveError: the folder is a file, the disk is full, …; what stood there before still stands.
@@ -48,6 +51,8 @@ def save_model(
         for name, tensor in tensors.items()
         if name not in ties or ties[name] not in tensors or not _same(tensor, tensors[ties[name]])
     }
+    if model.key_map is not None:
+        written = _in_layout(written, model.key_map.reversed())
     save_tensors(target, written, max_shard_size=max_shard_size, variant=variant, metadata={"format": "pt"})
     config = model.config.copy_with()
     config.architectures = [type(model).__name__]
@@ -56,6 +61,20 @@ def save_model(
     generation_config = getattr(model, "generation_config", None)
     if generation_config is not None:
         generation_config.save_pretrained(target)
+
+
+def _in_layout(tensors: Mapping[str, Lazy], key_map: KeyMap) -> dict[str, Lazy]:
+    """The tensors under the names of checkpoints; one that is converted is made when it is written."""
+
+    def make(conversion: Conversion, index: int) -> torch.Tensor:
+        held = (tensors[name] for name in conversion.sources)
+        return conversion.convert([one if isinstance(one, torch.Tensor) else one() for one in held])[index]
+
+    return {
+        name: partial(make, conversion, index) if conversion.changes else tensors[conversion.sources[0]]
+        for conversion in key_map.plan(tensors)
+        for index, name in enumerate(conversion.targets)
+    }
 
 
 def _same(one: Any, other: Any) -> bool:
