@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class PeerChecks(ModelSuite, standard=True):
         loss, found = gradients(ours, {**inputs, **labels})
         peer_loss, expected = gradients(peer, {**inputs, **labels})
         assert_to_scale(loss, peer_loss, self.tolerance, "the loss beside the peer's")
-        assert_gradients_equal(found, expected, self.tolerance, "beside the peer's")
+        assert_gradients_equal(_as_stored(ours, found), expected, self.tolerance, "beside the peer's")
 
     def test_the_peer_loads_what_we_save(self, case: Case, tmp_path: Path) -> None:
         peer_class, ours = self.peer_model_class(case), self.model(case)
@@ -139,8 +139,15 @@ def _arguments(model_class: Any) -> list[str]:
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
 
 
+def _as_stored(model: Any, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A model's tensors under the names and in the layouts of checkpoints, which are the peer's."""
+    key_map = getattr(model, "key_map", None)
+    found: Mapping[str, Any] = tensors if key_map is None else key_map.reversed().convert(tensors)
+    return found
+
+
 def _assert_same_weights(found: Any, expected: Any) -> None:
-    ours, theirs = dict(found.named_parameters()), dict(expected.named_parameters())
+    ours, theirs = (_as_stored(model, dict(model.named_parameters())) for model in (found, expected))
     assert sorted(ours) == sorted(theirs), f"parameters {sorted(set(ours) ^ set(theirs))} are in one of the two alone"
     for name, parameter in theirs.items():
         assert torch.equal(ours[name], parameter), f"`{name}` has changed on its way through the file"
