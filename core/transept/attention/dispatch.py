@@ -128,7 +128,8 @@ class Attention:
             need_weights,
             softcap is not None,
             sinks is not None,
-            torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad),
+            torch.is_grad_enabled()
+            and (query.requires_grad or key.requires_grad or value.requires_grad or getattr(mask.bias, "requires_grad", False)),
         )
         if torch.compiler.is_dynamo_compiling():
             kernel = getattr(_TRACED, _traced_kernel(self._implementation, *need))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
 from ..cache import DynamicCache
@@ -39,7 +40,15 @@ class CheckpointedLayer(nn.Module):
             # a subclass's forward that calls this one through super() is checkpointed already
             wanted = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
             if wanted and type(self).forward is recomputed:
-                return checkpoint(partial(forward, self, **kwargs), *args, **self._checkpoint_arguments)
+                if not self._checkpoint_arguments["use_reentrant"]:
+                    return checkpoint(partial(forward, self, **kwargs), *args, **self._checkpoint_arguments)
+                # that kind leads gradients to positional tensors alone: those of masks and encoders become such
+                leaves, spec = tree_flatten(kwargs)
+
+                def unflattened(*flat: Any) -> Any:
+                    return forward(self, *flat[: len(args)], **tree_unflatten(flat[len(args) :], spec))
+
+                return checkpoint(unflattened, *args, *leaves, **self._checkpoint_arguments)
             return forward(self, *args, **kwargs)
 
         cls.forward = recomputed

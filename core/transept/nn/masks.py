@@ -80,11 +80,16 @@ def cross_attention_mask(
         encoder_attention_mask: None, (batch, key), (batch or 1, heads or 1, query, key), or a `MaskSpec`, as in `decoder_mask`.
 
     Raises:
-        InputError: a mask of another shape or type.
+        InputError: a mask of another shape or type, or states of another batch.
     """
     if isinstance(encoder_attention_mask, MaskSpec):
         return encoder_attention_mask
     query_length, key_length = hidden_states.shape[1], encoder_hidden_states.shape[1]
+    if hidden_states.shape[0] != encoder_hidden_states.shape[0]:
+        raise InputError(
+            f"The decoder has {hidden_states.shape[0]} sequences, and the encoder's states are of {encoder_hidden_states.shape[0]}: "
+            "give one of these for each of those."
+        )
     keep = bias = None
     if encoder_attention_mask is not None and encoder_attention_mask.dim() == 2:
         keep = _keep(encoder_attention_mask, encoder_hidden_states, key_length, key_length, key_length)
