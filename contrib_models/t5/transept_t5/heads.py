@@ -110,10 +110,12 @@ class T5ForSequenceClassification(T5PreTrainedModel):
                 "those have their end token, so it must have as many."
             )
         is_end = torch.isin(input_ids, torch.tensor(self.end_ids, device=input_ids.device))
-        if not torch.compiler.is_compiling() and not bool(is_end.any(dim=1).all()):
+        # an accelerator would have to be waited for, and a graph cannot ask
+        readable = is_end.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+        if readable and not bool(is_end.any(dim=1).all()):
             raise InputError(f"A row of `input_ids` has no end-of-sequence token ({self.end_ids}): its state is what is read.")
         last = (torch.arange(input_ids.shape[1], device=input_ids.device) * is_end).argmax(dim=1)
-        return hidden_states[torch.arange(len(last), device=last.device), last.to(hidden_states.device)]
+        return hidden_states[torch.arange(last.shape[0], device=last.device), last.to(hidden_states.device)]
 
 
 class T5ForTokenClassification(T5PreTrainedModel):

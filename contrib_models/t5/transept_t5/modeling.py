@@ -56,6 +56,7 @@ class T5EncoderDecoder(T5PreTrainedModel):
         """The hidden states of both; arguments are those of `T5Model.forward`."""
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             raise InputError(f"`{type(self).__name__}` needs `decoder_input_ids` (or `decoder_inputs_embeds`) for its decoder.")
+        options["return_dict"] = True
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, **options)
         elif not isinstance(encoder_outputs, ModelOutput):
