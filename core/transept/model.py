@@ -284,7 +284,7 @@ class PreTrainedModel(nn.Module):
         if head is not None and not is_tied:
             self.set_output_embeddings(resize_head(head, int(rows), mean=mean_resizing, initialize=self._init_weights))
         elif head is not None:
-            self.set_output_embeddings(resize_outputs(head, int(rows), mean=mean_resizing))
+            self.set_output_embeddings(resize_outputs(head, int(rows), mean=False))
             self.tie_weights()
         self.config.vocab_size = int(rows)
         return new
