@@ -65,14 +65,12 @@ class CopyChecks(ModelSuite, standard=True):
 
     @torch.no_grad()
     def test_accelerate_converts_the_outputs(self, head: Case) -> None:
-        pytest.importorskip("accelerate", reason="accelerate is not installed")
-        from accelerate.utils import convert_outputs_to_fp32, recursively_apply
-
+        library = pytest.importorskip("accelerate.utils", reason="accelerate is not installed")
         model, inputs = self.model(head).to(torch.bfloat16), self.inputs(head)
-        output = convert_outputs_to_fp32(model.forward)(**inputs)
+        output = library.convert_outputs_to_fp32(model.forward)(**inputs)
         assert type(output) is type(model(**inputs)), "the output's class is lost on the way"
         for name, value in output.items():
             if isinstance(value, torch.Tensor):
                 assert value.dtype == torch.float32, f"`{name}` stays {value.dtype}"
-        doubled = recursively_apply(lambda tensor: tensor * 2, output)
+        doubled = library.recursively_apply(lambda tensor: tensor * 2, output)
         assert type(doubled) is type(output)
