@@ -58,11 +58,11 @@ def infer_task(model_type: str, class_names: list[str], where: str) -> str:
         InputError: that cannot be told; the message asks for `task=`.
     """
     heads = heads_of(model_type)
-    head = next((task for name in class_names for task, known in heads.items() if known == name), None)
-    if head is not None:
-        found = sorted(
-            record.key for record in registry.records("pipelines") if record.task == head and class_of(record).represents_head
-        )
+    known = next((name for name in class_names if name in heads.values()), None)
+    if known is not None:
+        served = {task for task, name in heads.items() if name == known}  # one class may serve several
+        records = [record for record in registry.records("pipelines") if record.task in served]
+        found = [record.key for record in records if class_of(record).represents_head]
         # a task under several names stands in several records
         chosen = [key for key in found if not any(key in registry.get("pipelines", other).aliases for other in found)]
         if len(chosen) == 1:

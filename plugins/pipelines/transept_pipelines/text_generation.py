@@ -76,6 +76,8 @@ class TextGenerationPipeline(GeneratingPipeline):
         elif tools is not None or documents is not None:
             raise InputError("`tools` and `documents` are for chats, and the input is a text: give a list of messages.")
         else:
+            if handle_long_generation is not None:
+                options.setdefault("verbose", False)  # that the prompt is too long is expected
             encoded = self.tokenizer(prefix + self.check_text(item), return_tensors="pt", **options)
         ids = encoded["input_ids"]
         mask = encoded.get("attention_mask", torch.ones_like(ids))
