@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
-
-from pydantic import Field
+from typing import Any, ClassVar, Self
 
 from transept.configuration import PretrainedConfig, Probability, Size, TokenIds
 from transept.errors import ConfigError
@@ -41,7 +39,7 @@ class T5Config(PretrainedConfig):
     num_layers: Size = 6
     num_decoder_layers: Size | None = None
     num_heads: Size = 8
-    relative_attention_num_buckets: Annotated[int, Field(ge=4)] = 32
+    relative_attention_num_buckets: Size = 32
     relative_attention_max_distance: Size = 128
     dropout_rate: Probability = 0.1
     layer_norm_epsilon: Probability = 1e-6
@@ -72,6 +70,11 @@ class T5Config(PretrainedConfig):
     def validate_config(self) -> None:
         super().validate_config()
         exact = self.relative_attention_num_buckets // 2
+        if exact < 2:
+            raise ConfigError(
+                f"`relative_attention_num_buckets` of `T5Config` is {self.relative_attention_num_buckets}: it must be 4 or more, near "
+                "and far keys on both sides."
+            )
         if self.relative_attention_max_distance <= exact:
             raise ConfigError(
                 f"`relative_attention_max_distance` of `T5Config` is {self.relative_attention_max_distance}: it must be more than half "
