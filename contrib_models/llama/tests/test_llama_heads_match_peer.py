@@ -90,15 +90,6 @@ def test_an_answer_has_both_ends(pair, ids):
         pair("LlamaForQuestionAnswering").ours(ids(), start_positions=torch.tensor([1, 2]))
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("name", HEADS)
-def test_a_tuple_in_place_of_the_output(pair, ids, name):
-    found, expected = pair(name).both(ids(), return_dict=False)
-    assert isinstance(found, tuple)
-    assert torch.is_tensor(found[0])
-    assert found[0].shape == expected[0].shape
-
-
 def test_base_model_and_embeddings_are_found(pair):
     for name in HEADS:
         model = pair(name).ours

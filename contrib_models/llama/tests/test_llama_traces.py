@@ -46,14 +46,3 @@ def test_compiles_while_training(pair, ids):
         loss = compiled(ids(), **arguments).loss
         loss.backward()
         torch.testing.assert_close(loss, expected)
-
-
-@torch.no_grad()
-def test_exports_for_any_length(pair, ids, assert_equal_to_scale):
-    model = pair("LlamaForCausalLM").ours
-    length = {1: torch.export.Dim("length", min=2, max=60)}
-    program = torch.export.export(
-        model, (ids(),), {"use_cache": False}, dynamic_shapes={"input_ids": length, "use_cache": None}
-    )
-    short = ids(2, 6)
-    assert_equal_to_scale(program.module()(short, use_cache=False).logits, model(short).logits)

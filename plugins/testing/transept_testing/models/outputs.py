@@ -72,6 +72,8 @@ class OutputChecks(ModelSuite, standard=True):
             assert len(states) == self.layers(head, name) + 1, f"`{name}` has {len(states)}: one more than layers are expected"
             width = {tuple(state.shape) for state in states}
             assert len(width) == 1, f"`{name}` differ in shape: {width}"
+        model.config.output_hidden_states = True
+        assert_outputs_equal(model(**inputs), output, 0.0, "with `config.output_hidden_states`")
         base = head.task == "base" and "last_hidden_state" in output
         if base:
             last = output.get("hidden_states", output.get("decoder_hidden_states"))

@@ -174,6 +174,14 @@ class ModelSuite(Conformance, standard=True):
         except AttentionError as error:
             pytest.skip(f"the kernel refuses: {error}")
 
+    @pytest.fixture(autouse=True)
+    def _one_thread(self) -> Iterator[None]:
+        """Tensors are tiny here: more threads only wait for each other."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(before)
+
     @pytest.fixture
     def poisoned_memory(self) -> Iterator[None]:
         """Every `torch.empty` and its kin give NaN."""

@@ -20,8 +20,8 @@ class TrainingChecks(ModelSuite, standard=True):
         """A model in training mode and a call that gives a loss."""
         model, inputs = self.model(case), self.inputs(case)
         labels = self.labels(case, model, inputs)
-        if self.takes(case, "use_cache"):
-            inputs["use_cache"] = False
+        if model.config.get("use_cache") is not None:
+            model.config.use_cache = False  # training has no use for one
         return model.train(), {**inputs, **labels}
 
     def test_a_loss_reaches_every_parameter(self, trained_case: Case) -> None:
