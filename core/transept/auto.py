@@ -51,12 +51,8 @@ def config_class(model_type: str) -> type[PretrainedConfig]:
     if model_type in _registered.configs:
         return _registered.configs[model_type]
     record = registry.find("configs", model_type) or registry.get("models", model_type)
-    found: type[PretrainedConfig] = load_object(record.config, owner=_owner("models", model_type))
+    found: type[PretrainedConfig] = load_object(record.config, owner=registry.owner("models", model_type))
     return found
-
-
-def _owner(kind: str, key: str) -> str:
-    return " ".join(registry.dist_of(kind, key))
 
 
 class AutoConfig(_OnlyDoor):
@@ -143,7 +139,7 @@ class _AutoModel(_OnlyDoor):
         if by_hand is not None:
             return by_hand
         spec = registry.get("models", config.model_type)
-        owner = _owner("models", config.model_type)
+        owner = registry.owner("models", config.model_type)
         if cls.task not in spec.tasks:
             doors = sorted(_TASKS[task] for task in spec.tasks if task in _TASKS)
             raise UnsupportedTaskError(
@@ -217,6 +213,11 @@ def task_door(task: str) -> str:
     return _TASKS[task]
 
 
+def known_tasks() -> list[str]:
+    """Every task that has an auto class."""
+    return list(_TASKS)
+
+
 class AutoTokenizer(_OnlyDoor):
     """Finds the tokenizer of a checkpoint: by the class that it names, by its `model_type`, or by the files that are there."""
 
@@ -233,7 +234,7 @@ class AutoTokenizer(_OnlyDoor):
         by_hand, spec = cls._choose(location, use_fast)
         if by_hand is not None:
             return by_hand.from_pretrained(location, **kwargs)
-        return load_object(spec.tokenizer, owner=_owner("tokenizers", spec.key)).from_pretrained(location, **kwargs)
+        return load_object(spec.tokenizer, owner=registry.owner("tokenizers", spec.key)).from_pretrained(location, **kwargs)
 
     @classmethod
     def register(cls, config: type[PretrainedConfig], tokenizer: type[Any], exist_ok: bool = False) -> None:
@@ -325,7 +326,9 @@ class _AutoProcessor(_OnlyDoor):
         for key in keys:
             record = registry.find("processors", key)
             if record is not None and record.kind in cls.kinds:
-                return load_object(record.processor, owner=_owner("processors", key)).from_pretrained(location, **kwargs)
+                return load_object(record.processor, owner=registry.owner("processors", key)).from_pretrained(
+                    location, **kwargs
+                )
         if keys:
             registry.get("processors", keys[0])
         raise UnknownArgumentError(

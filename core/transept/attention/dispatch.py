@@ -217,7 +217,7 @@ def _by_priority() -> list[AttentionKernelSpec]:
 
 
 def _load(record: AttentionKernelSpec) -> Kernel:
-    kernel: Kernel = load_object(record.kernel, owner=" ".join(registry.dist_of("attention", record.key)))
+    kernel: Kernel = load_object(record.kernel, owner=registry.owner("attention", record.key))
     return kernel
 
 
@@ -267,7 +267,7 @@ def _unable(record: AttentionKernelSpec) -> str | None:
     """Why the kernel cannot run on this machine, or None. Raises PluginImportError when that cannot be asked."""
     if record.requires is None:
         return None
-    owner = " ".join(registry.dist_of("attention", record.key))
+    owner = registry.owner("attention", record.key)
     ask = load_object(record.requires, owner=owner)
     try:
         reason = ask()

@@ -101,6 +101,10 @@ class PluginRegistry:
         entry = self._entry(kind, key)
         return entry.dist, entry.version
 
+    def owner(self, kind: str, key: str) -> str:
+        """Name and version of that dist in one text, for messages."""
+        return " ".join(self.dist_of(kind, key))
+
     # Listing
 
     def keys(self, kind: str) -> list[str]:

@@ -260,7 +260,7 @@ def _give_cache(model: Any, prompt: Prompt, config: GenerationConfig, max_length
     record = registry.get("caches", key)
     if config.max_cache_len and not record.fixed_size:
         warnings.warn(f"`max_cache_len` has no effect on `cache_implementation={key!r}`.", UserWarning, stacklevel=4)
-    make = load_object(record.cache, owner=" ".join(registry.dist_of("caches", key)))
+    make = load_object(record.cache, owner=registry.owner("caches", key))
     options = {
         "batch_size": prompt.input_ids.shape[0] * rows,
         "device": model.device,

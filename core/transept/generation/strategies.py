@@ -95,4 +95,4 @@ def find_strategy(
     ):
         warnings.warn(f"`{unused[0]}` has no effect: no argument asks for a strategy that takes it.", UserWarning, stacklevel=4)
     own.update({name: rest.pop(name) for name in record.arguments if name in rest})
-    return load_object(record.decode, owner=" ".join(registry.dist_of("decoding", key)))
+    return load_object(record.decode, owner=registry.owner("decoding", key))

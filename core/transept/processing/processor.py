@@ -99,7 +99,7 @@ def _part_class(name: str, keys: tuple[str, ...]) -> Any:
     for key in keys:
         record = registry.find(kind, key)
         if record is not None:
-            return load_object(getattr(record, field), owner=" ".join(registry.dist_of(kind, key)))
+            return load_object(getattr(record, field), owner=registry.owner(kind, key))
     try:
         return registry.get(kind, keys[0])
     except PluginNotFoundError as error:

@@ -109,7 +109,7 @@ def automatic_rewrites(model: nn.Module, device: torch.device | None, without: I
     found: list[Rewrite] = []
     for record in registry.records("rewrites"):
         if record.automatic is not None and record.key not in without:
-            owner = " ".join(registry.dist_of("rewrites", record.key))
+            owner = registry.owner("rewrites", record.key)
             if load_object(record.automatic, owner=owner)(model, device) is None:
                 found.append(make_rewrite(record.key, getattr(model, "config", None)))
     return found

@@ -113,7 +113,7 @@ def _dist(kind: str, key: str) -> str:
     from transept.discovery import registry
 
     try:
-        return " ".join(registry.dist_of(kind, key))
+        return registry.owner(kind, key)
     except PluginError:
         return "not installed"
 

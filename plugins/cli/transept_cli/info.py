@@ -34,19 +34,21 @@ def info(
         ),
         *((f"memory as {dtype}", size_of(count)) for dtype, count in facts["memory"].items()),
         ("context", facts["context"] if facts["context"] is not None else "not bounded"),
-        (
-            "cache per token",
-            f"{size_of(facts['cache_bytes_per_token'])} (float32)" if facts["cache_bytes_per_token"] else "unknown",
-        ),
+        ("cache per token", _cache(facts)),
         *(("served by" if i == 0 else "", f"{role}: {dist}") for i, (role, dist) in enumerate(facts["plugins"].items())),
     ]
     print_table(("", ""), rows)
 
 
+def _cache(facts: dict[str, Any]) -> str:
+    size = facts["cache_bytes_per_token"]
+    return "none: it does not generate" if size is None else f"{size_of(size)} (float32)"
+
+
 def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     """The facts as data: counted from the architecture built without storage, and from the file's own table of tensors."""
     from transept import AutoConfig
-    from transept.auto import task_door
+    from transept.auto import known_tasks, task_door
     from transept.checkpoints import on_meta
     from transept.checkpoints.pretrained import LoadOptions, open_checkpoint
     from transept.discovery import load_object, registry
@@ -59,7 +61,7 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     task = next((t for t, ref in spec.tasks.items() if ref.rpartition(":")[2] == named), None)
     task = task or ("causal_lm" if "causal_lm" in spec.tasks else next(iter(spec.tasks)))
     with on_meta():
-        built = load_object(spec.tasks[task], owner=" ".join(registry.dist_of("models", config.model_type)))(config)
+        built = load_object(spec.tasks[task], owner=registry.owner("models", config.model_type))(config)
     reader, record = open_checkpoint(location, LoadOptions())
     with reader:
         stored = {ref.kind for ref in reader.tensors.values()}
@@ -72,7 +74,7 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         "name": name,
         "model_type": config.model_type,
         "architectures": config.architectures or [],
-        "tasks": [task_door(t) if t in _known_tasks() else t for t in spec.tasks],
+        "tasks": [task_door(t) if t in known_tasks() else t for t in spec.tasks],
         "parameters": parameters,
         "format": record.key,
         "files": files,
@@ -80,15 +82,9 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         "bytes_on_disk": on_disk,
         "memory": {dtype: parameters * size for dtype, size in (("float32", 4), ("bfloat16", 2))},
         "context": getattr(config, "max_position_embeddings", None),
-        "cache_bytes_per_token": 2 * 4 * heads * head_dim * getattr(config, "num_hidden_layers", 0),
+        "cache_bytes_per_token": 2 * 4 * heads * head_dim * config.num_hidden_layers if built.can_generate() else None,
         "plugins": {
-            f"{kind} {key}": " ".join(registry.dist_of(kind, key))
+            f"{kind} {key}": registry.owner(kind, key)
             for kind, key in (("sources", location.source), ("checkpoints", record.key), ("models", config.model_type))
         },
     }
-
-
-def _known_tasks() -> set[str]:
-    from transept import auto
-
-    return set(auto._TASKS)

@@ -41,7 +41,7 @@ def find_task(task: str) -> Any:
 
 def class_of(record: Any) -> type[Pipeline]:
     """The pipeline's class. Raises what importing its plugin raises."""
-    found: type[Pipeline] = load_object(record.pipeline, owner=" ".join(registry.dist_of("pipelines", record.key)))
+    found: type[Pipeline] = load_object(record.pipeline, owner=registry.owner("pipelines", record.key))
     return found
 
 
