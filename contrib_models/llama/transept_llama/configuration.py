@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from transept.config_rules import check_heads, check_padding
 from transept.configuration import Count, PretrainedConfig, Probability, Size, TokenIds
-from transept.errors import ConfigError
 
 __all__ = ["LlamaConfig"]
 
@@ -50,18 +50,7 @@ class LlamaConfig(PretrainedConfig):
             self.num_key_value_heads = self.num_attention_heads
 
     def validate_config(self) -> None:
-        heads = self.num_attention_heads
         # with a head_dim of its own the projections need not be square, and any hidden_size will do
-        if "head_dim" not in self.model_fields_set and self.hidden_size % heads:
-            raise ConfigError(
-                f"`hidden_size` of `LlamaConfig` is {self.hidden_size}, no multiple of `num_attention_heads`, which is {heads}. "
-                "Change one of them, or give `head_dim`."
-            )
-        if self.num_key_value_heads and heads % self.num_key_value_heads:
-            raise ConfigError(
-                f"`num_attention_heads` of `LlamaConfig` is {heads}, no multiple of `num_key_value_heads`, which is "
-                f"{self.num_key_value_heads}: each key/value head serves the same number of query heads."
-            )
+        check_heads(self, share_the_stream="head_dim" not in self.model_fields_set)
         super().validate_config()
-        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
-            raise ConfigError(f"`pad_token_id` is {self.pad_token_id}, and the vocabulary ends at {self.vocab_size - 1}.")
+        check_padding(self)

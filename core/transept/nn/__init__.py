@@ -6,6 +6,7 @@ from .activations import ACT2FN, activation
 from .attention import AttentionHeads, SelfAttention
 from .checkpointing import CheckpointedLayer, cache_for
 from .collector import OutputCollector
+from .decoder import Decoder, PreNormLayer
 from .embeddings import embed_tokens, look_up
 from .encoder_heads import (
     EncoderForMultipleChoice,
@@ -14,7 +15,7 @@ from .encoder_heads import (
     EncoderForTokenClassification,
     EncoderHead,
 )
-from .heads import ForQuestionAnswering, ForSequenceClassification, ForTokenClassification
+from .heads import ForCausalLM, ForQuestionAnswering, ForSequenceClassification, ForTokenClassification
 from .logits import keep_positions
 from .masks import cross_attention_mask, decoder_mask, position_ids_from
 from .mlp import GatedMLP
@@ -25,16 +26,19 @@ __all__ = [
     "ACT2FN",
     "AttentionHeads",
     "CheckpointedLayer",
+    "Decoder",
     "EncoderForMultipleChoice",
     "EncoderForQuestionAnswering",
     "EncoderForSequenceClassification",
     "EncoderForTokenClassification",
     "EncoderHead",
+    "ForCausalLM",
     "ForQuestionAnswering",
     "ForSequenceClassification",
     "ForTokenClassification",
     "GatedMLP",
     "OutputCollector",
+    "PreNormLayer",
     "RMSNorm",
     "RotaryEmbedding",
     "SelfAttention",

@@ -13,10 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..outputs import ModelOutput, QuestionAnsweringModelOutput, SequenceClassifierOutputWithPast, TokenClassifierOutput
+from ..outputs import (
+    CausalLMOutputWithPast,
+    ModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutputWithPast,
+    TokenClassifierOutput,
+)
+from .logits import keep_positions
 from .losses import question_answering_loss, sequence_classification_loss, token_classification_loss
 
-__all__ = ["ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification"]
+__all__ = ["ForCausalLM", "ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification"]
 
 
 class Head(nn.Module):
@@ -49,6 +56,67 @@ class Head(nn.Module):
         fields = self.output_class.__dataclass_fields__.keys() - {"loss", "logits"}  # type: ignore[attr-defined]
         output = self.output_class(loss=loss, logits=logits, **{name: getattr(outputs, name) for name in fields})
         return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
+
+
+class ForCausalLM(Head):
+    """Logits of the next token, (batch, seq, vocab_size), from a linear layer that may be tied to the token embedding.
+
+    What a family does to its logits is an override of `scores`; a class that generates derives from `GenerationMixin` too.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012
+    output_class = CausalLMOutputWithPast
+    if TYPE_CHECKING:
+        loss_function: Callable[..., Tensor]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def scores(self, hidden_states: Tensor) -> Tensor:
+        """Logits (…, vocab_size) from (…, hidden_size)."""
+        return self.lm_head(hidden_states)
+
+    def loss_of(self, logits: Tensor, labels: Tensor, *, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        return self.loss_function(logits, labels, num_items_in_batch=num_items_in_batch)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Logits of the next token, (batch, seq, vocab_size); arguments beyond these are the base model's.
+
+        Args:
+            labels: (batch, seq) token ids, unshifted, -100 where none counts: asks for a loss.
+            logits_to_keep: positions that logits are wanted for (see `transept.nn.keep_positions`); 0: all.
+            num_items_in_batch: the loss is the sum divided by this, in place of the mean.
+        """
+        outputs = self.base_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.scores(keep_positions(outputs.last_hidden_state, logits_to_keep))
+        return self.answer(outputs, logits, labels, return_dict, num_items_in_batch=num_items_in_batch)
 
 
 class _DecoderHead(Head):
