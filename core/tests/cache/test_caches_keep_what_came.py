@@ -87,6 +87,35 @@ def test_any_course_of_events(steps, mode, kind):
                 assert torch.equal(cache[0][0], model.kept)
 
 
+@settings(max_examples=40)
+@given(
+    sizes=st.lists(st.integers(1, 70), max_size=4),
+    crops=st.integers(0, 3),
+    kind=st.sampled_from(["dynamic", "static", "sliding"]),
+    guard=st.sampled_from([torch.enable_grad, torch.no_grad, torch.inference_mode]),
+)
+def test_rows_that_begin_alike_may_leave_that_in_place(sizes, crops, kind, guard):
+    class Config:
+        num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads = 1, 16, 4, 2
+        sliding_window, layer_types = (20, ["sliding_attention"]) if kind == "sliding" else (None, None)
+
+    generator = torch.Generator().manual_seed(0)
+    with guard():
+        cache = StaticCache(Config, 900) if kind == "static" else DynamicCache(Config)
+        cache.update(*[torch.randn(1, 2, 30, 4, generator=generator).expand(3, -1, -1, -1).clone()] * 2, 0)
+        for size in sizes:
+            keys = torch.randn(3, 2, size, 4, generator=generator)
+            cache.update(keys, keys + 1, 0)
+            cache.crop(-min(crops, size))
+            rows = torch.randint(0, 3, (3,), generator=generator)
+            whole = copy.deepcopy(cache)
+            whole.batch_select_indices(rows)
+            cache.reorder_cache(rows, 30)
+            new = torch.randn(3, 2, 1, 4, generator=generator)
+            for got, expected in zip(cache.update(new, new, 0), whole.update(new, new, 0), strict=True):
+                assert torch.equal(got, expected)
+
+
 def test_the_first_tokens_are_kept_as_they_come(states):
     keys, values = states(5)
     cache = DynamicCache()

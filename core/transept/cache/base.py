@@ -74,6 +74,10 @@ class CacheLayer:
         """Row i becomes what row `indices[i]` is; LongTensor (new batch,)."""
         raise self._cannot("batch_select_indices")
 
+    def reorder(self, rows: Tensor, alike: int) -> None:
+        """As `batch_select_indices`, for rows whose first `alike` tokens are the same; LongTensor (batch,)."""
+        self.batch_select_indices(rows)
+
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row: (a, b) becomes (a, a, b, b)."""
         raise self._cannot("batch_repeat_interleave")
@@ -175,9 +179,12 @@ class Cache:
         for layer in self.layers:
             layer.batch_select_indices(indices)
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Row i goes on from what row `beam_idx[i]` has; LongTensor (batch,)."""
-        self.batch_select_indices(beam_idx)
+    def reorder_cache(self, beam_idx: Tensor, alike: int = 0) -> None:
+        """Row i goes on from what row `beam_idx[i]` has, LongTensor (batch,); the first `alike` tokens of both are the same."""
+        if not alike:
+            return self.batch_select_indices(beam_idx)
+        for layer in self.layers:
+            layer.reorder(beam_idx, alike)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row: (a, b) becomes (a, a, b, b)."""

@@ -94,6 +94,15 @@ class DynamicLayer(CacheLayer):
             indices = indices.to(self._keys.device)
             self._keys, self._values = self._keys.index_select(0, indices), self._values.index_select(0, indices)
 
+    def reorder(self, rows: Tensor, alike: int) -> None:
+        start, held = max(alike - self._first, 0), self.length - self._first
+        if self._is_functional() or not self._is_writable():
+            return self.batch_select_indices(rows) if held > start else None
+        for tensor in (self._keys, self._values):
+            if tensor is not None and held > start:
+                part = tensor.narrow(2, start, held - start)
+                part.copy_(part.index_select(0, rows.to(part.device)))
+
     def batch_repeat_interleave(self, repeats: int) -> None:
         if self._keys is not None and self._values is not None:
             self._keys, self._values = (tensor.repeat_interleave(repeats, 0) for tensor in (self._keys, self._values))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cache import DynamicCache, StaticCache
+from ..cache import Cache, DynamicCache, StaticCache
 from ..discovery import registry
 from ..errors import GenerationError
 from ..outputs import (
@@ -264,7 +264,9 @@ class GenerationSession:
         self._ids.data = self._ids.data.index_select(0, rows)
         self.unfinished = self.unfinished.index_select(0, rows)
         if self.cache is not None:  # what a decoder keeps of the encoder is the same for all rows of a prompt
-            getattr(self.cache, "self_attention_cache", self.cache).reorder_cache(rows)
+            cache = getattr(self.cache, "self_attention_cache", self.cache)
+            knows = self.rows_per_prompt > 1 and getattr(type(cache), "reorder_cache", None) is Cache.reorder_cache
+            cache.reorder_cache(rows, *[self._unseen + self.prompt_length] * knows)
 
     def padding(self) -> Tensor | None:
         """Left padding of each row, LongTensor (batch,); None where nothing is padded."""
