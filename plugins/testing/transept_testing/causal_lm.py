@@ -73,6 +73,25 @@ class CausalLMConformance(ModelConformance, standard=True):
             alone = generate(model, single, cache_implementation=cache)
             assert_same_text(together, alone, self.tolerance, f"prompt {row} of a batch", row)
 
+    @torch.no_grad()
+    def test_a_cropped_cache_goes_on_from_there(self, generator: Case, cache: str) -> None:
+        model, inputs = self.model(generator), self.inputs(generator)
+        whole = model(**inputs, use_cache=False).logits
+        ids, made = inputs["input_ids"], make_cache(model, cache, 16, 2)
+        model(**inputs, past_key_values=made, use_cache=True)
+        rest = {name: value[:, 5:] for name, value in inputs.items()}
+        for part in (ids[:, 5:].flip(1), ids[:, 5:]):  # what was tried and dropped leaves no trace
+            made.crop(5)
+            assert made.get_seq_length() == 5, f"cropped to 5 tokens, a {cache} cache holds {made.get_seq_length()}"
+            found = model(**{**rest, "input_ids": part}, past_key_values=made, use_cache=True).logits
+        assert_to_scale(found, whole[:, 5:], self.tolerance, f"after a {cache} cache was cropped")
+
+    def test_text_reads_no_memory_that_nobody_wrote(self, generator: Case, cache: str, poisoned_memory: None) -> None:
+        found = generate(self.model(generator), self.prompt(generator), cache_implementation=cache)
+        assert all(torch.isfinite(score).all() for score in found.scores), (
+            f"a {cache} cache shows slots that were never written"
+        )
+
     def test_text_is_the_peers(self, generator: Case, pair: Any) -> None:
         ours, peer = pair(generator)
         prompt = self.prompt(generator)

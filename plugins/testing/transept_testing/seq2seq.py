@@ -108,6 +108,12 @@ class Seq2SeqConformance(ModelConformance, standard=True):
             alone = generate(model, {"input_ids": single["input_ids"]}, cache_implementation=cache)
             assert_same_text(together, alone, self.tolerance, f"prompt {row} of a batch", row)
 
+    def test_text_reads_no_memory_that_nobody_wrote(self, generator: Case, cache: str, poisoned_memory: None) -> None:
+        found = generate(self.model(generator), self.prompt(generator), cache_implementation=cache)
+        assert all(torch.isfinite(score).all() for score in found.scores), (
+            f"a {cache} cache shows slots that were never written"
+        )
+
     def test_text_is_the_peers(self, generator: Case, pair: Any) -> None:
         ours, peer = pair(generator)
         prompt = self.prompt(generator)

@@ -134,3 +134,16 @@ class OutputChecks(ModelSuite, standard=True):
             pytest.skip("an encoder-decoder reads the decoder's input, or the end of the sequence, from the ids")
         embeds = {**inputs, "inputs_embeds": model.get_input_embeddings()(inputs["input_ids"]), "input_ids": None}
         assert_outputs_equal(model(**embeds), model(**inputs), 1e-6, "embeddings in place of ids")
+
+    @torch.no_grad()
+    def test_positions_may_be_given(self, head: Case) -> None:
+        if not self.takes(head, "position_ids"):
+            pytest.skip("the class takes no `position_ids`")
+        model, inputs = self.model(head), self.inputs(head)
+        positions = torch.arange(inputs["input_ids"].shape[-1])[None]
+        if head.task == "multiple_choice":
+            positions = positions.expand_as(inputs["input_ids"])
+        assert_outputs_equal(model(**inputs, position_ids=positions), model(**inputs), 1e-6, "with positions given")
+        other = next(iter(dict(tensors_of(model(**inputs, position_ids=positions * 2))).values()))
+        first = next(iter(dict(tensors_of(model(**inputs))).values()))
+        assert not torch.equal(other, first), "`position_ids` change nothing"
