@@ -23,17 +23,16 @@ class BertPair:
     """The peer's model and ours, of one class and with the same weights."""
 
     def __init__(self, name, **overrides):
-        import transept_bert.heads
-        import transept_bert.modeling
         import transformers
         from transept_bert.configuration import BertConfig
+
+        import transept
 
         settings = {**SMALL, **overrides}
         torch.manual_seed(0)
         peer_config = transformers.BertConfig(**copy.deepcopy(settings))
         self.peer = getattr(transformers, name)._from_config(peer_config, attn_implementation="eager").eval()
-        kind = getattr(transept_bert.heads, name, None) or getattr(transept_bert.modeling, name)
-        self.ours = kind(BertConfig(**copy.deepcopy(settings))).eval()
+        self.ours = getattr(transept, name)(BertConfig(**copy.deepcopy(settings))).eval()
         with torch.no_grad():
             # biases and norms start alike everywhere; random ones show where they are used
             for parameter_name, parameter in self.peer.named_parameters():

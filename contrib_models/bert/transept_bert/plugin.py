@@ -21,10 +21,10 @@ def provide_models() -> Iterable[ModelSpec]:
             tasks={
                 "base": "transept_bert.modeling:BertModel",
                 "text_encoding": "transept_bert.modeling:BertModel",
-                "pretraining": "transept_bert.heads:BertForPreTraining",
+                "pretraining": "transept_bert.pretraining:BertForPreTraining",
                 "masked_lm": "transept_bert.heads:BertForMaskedLM",
                 "causal_lm": "transept_bert.heads:BertLMHeadModel",
-                "next_sentence_prediction": "transept_bert.heads:BertForNextSentencePrediction",
+                "next_sentence_prediction": "transept_bert.pretraining:BertForNextSentencePrediction",
                 "sequence_classification": "transept_bert.heads:BertForSequenceClassification",
                 "token_classification": "transept_bert.heads:BertForTokenClassification",
                 "question_answering": "transept_bert.heads:BertForQuestionAnswering",
