@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 
 from .comparing import assert_to_scale
-from .generation import assert_same_text, generate, make_cache, steps
 from .model import ModelConformance
+from .models.decoding import assert_same_text, generate, make_cache, steps
+from .models.generating import GeneratingChecks
 from .models.suite import Case
 
 __all__ = ["CausalLMConformance"]
 
 
-class CausalLMConformance(ModelConformance, standard=True):
+class CausalLMConformance(GeneratingChecks, ModelConformance, standard=True):
     """The checks of `ModelConformance`, and those of a decoder that generates."""
 
-    generating: ClassVar[Sequence[str]] = ("causal_lm",)
-    """Tasks whose class generates."""
-    caches: ClassVar[Sequence[str]] = ("dynamic", "static")
-    """Keys of the caches that must serve."""
+    generating = ("causal_lm",)
     padding_sides = ("right", "left")
-
-    def cases(self) -> Mapping[str, Callable[[], Sequence[Any]]]:
-        def generators() -> list[Case]:
-            tasks = [task for task in self.generating if task in self.tasks()]
-            return [Case(task, variant) for task in tasks for variant in ("", *self.variants)]
-
-        return {**super().cases(), "generator": generators, "cache": lambda: self.caches}
-
-    def test_a_class_generates(self) -> None:
-        found = [task for task in self.tasks() if self.model_class(Case(task)).can_generate()]
-        assert found, "no class generates: derive the one with a language-model head from `GenerationMixin`"
-        assert set(self.generating) & set(found), f"`generating` is {self.generating}, and what generates is {found}"
 
     @torch.no_grad()
     @pytest.mark.parametrize("sizes", [[1] * 9, [5, 1, 3]], ids=["one by one", "in pieces"])
@@ -59,12 +44,6 @@ class CausalLMConformance(ModelConformance, standard=True):
             alone = model(**single, use_cache=False).logits
             assert_to_scale(found[row : row + 1, place], alone, self.tolerance, f"row {row} of a padded batch, in steps")
 
-    def test_text_is_the_same_with_and_without_a_cache(self, generator: Case, cache: str, kernel: str) -> None:
-        model, prompt = self.model(generator), self.prompt(generator)
-        self.use_kernel(model, kernel)
-        plain = generate(model, prompt, use_cache=False)
-        assert_same_text(generate(model, prompt, cache_implementation=cache), plain, self.tolerance, f"a {cache} cache")
-
     def test_text_of_a_left_padded_batch_is_that_of_each_prompt(self, generator: Case, cache: str) -> None:
         model = self.model(generator)
         batch, singles, _ = self.padded(generator, lengths=(9, 5, 1), side="left")
@@ -86,18 +65,6 @@ class CausalLMConformance(ModelConformance, standard=True):
             found = model(**{**rest, "input_ids": part}, past_key_values=made, use_cache=True).logits
         assert_to_scale(found, whole[:, 5:], self.tolerance, f"after a {cache} cache was cropped")
 
-    def test_text_reads_no_memory_that_nobody_wrote(self, generator: Case, cache: str, poisoned_memory: None) -> None:
-        found = generate(self.model(generator), self.prompt(generator), cache_implementation=cache)
-        assert all(torch.isfinite(score).all() for score in found.scores), (
-            f"a {cache} cache shows slots that were never written"
-        )
-
-    def test_text_is_the_peers(self, generator: Case, pair: Any) -> None:
-        ours, peer = pair(generator)
-        prompt = self.prompt(generator)
-        prompt["attention_mask"] = torch.ones_like(prompt["input_ids"])
-        assert_same_text(generate(ours, prompt), generate(peer, prompt), self.tolerance, "text beside the peer's")
-
     @torch.no_grad()
     @pytest.mark.parametrize("wanted", [1, 3, torch.tensor([0, 5])], ids=["the last", "three", "two positions"])
     def test_logits_of_some_positions(self, generator: Case, wanted: Any) -> None:
@@ -116,7 +83,3 @@ class CausalLMConformance(ModelConformance, standard=True):
         embeds = {**prompt, "inputs_embeds": model.get_input_embeddings()(prompt["input_ids"]).detach()}
         del embeds["input_ids"]
         assert_same_text(generate(model, embeds), expected, self.tolerance, "text from embeddings")
-
-    def prompt(self, case: Case) -> dict[str, Any]:
-        """What text goes on from: the ids alone."""
-        return {"input_ids": self.inputs(case)["input_ids"]}

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
-
 import pytest
 import torch
 
 from .comparing import assert_outputs_equal, assert_to_scale
-from .generation import assert_same_text, generate, make_cache, steps
 from .model import ModelConformance
+from .models.decoding import assert_same_text, generate, make_cache, steps
+from .models.generating import GeneratingChecks
 from .models.suite import Case
 
 __all__ = ["Seq2SeqConformance"]
 
 
-class Seq2SeqConformance(ModelConformance, standard=True):
+class Seq2SeqConformance(GeneratingChecks, ModelConformance, standard=True):
     """The checks of `ModelConformance`, and those of an encoder–decoder that generates."""
 
-    generating: ClassVar[Sequence[str]] = ("seq2seq_lm",)
-    """Tasks whose class generates."""
-    caches: ClassVar[Sequence[str]] = ("dynamic", "static")
-    """Keys of the caches that must serve the decoder's own attention."""
-
-    def cases(self) -> Mapping[str, Callable[[], Sequence[Any]]]:
-        def generators() -> list[Case]:
-            tasks = [task for task in self.generating if task in self.tasks()]
-            return [Case(task, variant) for task in tasks for variant in ("", *self.variants)]
-
-        return {**super().cases(), "generator": generators, "cache": lambda: self.caches}
-
-    def test_a_class_generates(self) -> None:
-        found = [task for task in self.tasks() if self.model_class(Case(task)).can_generate()]
-        assert found, "no class generates: derive the one with a language-model head from `GenerationMixin`"
-        assert set(self.generating) & set(found), f"`generating` is {self.generating}, and what generates is {found}"
+    generating = ("seq2seq_lm",)
 
     @torch.no_grad()
     def test_the_encoders_states_may_be_given(self, generator: Case) -> None:
@@ -93,12 +76,6 @@ class Seq2SeqConformance(ModelConformance, standard=True):
         explicit = model(**inputs, decoder_input_ids=shifted, labels=labels, use_cache=False)
         assert_outputs_equal(from_labels, explicit, 1e-6, "decoder input made of labels")
 
-    def test_text_is_the_same_with_and_without_a_cache(self, generator: Case, cache: str, kernel: str) -> None:
-        model, prompt = self.model(generator), self.prompt(generator)
-        self.use_kernel(model, kernel)
-        plain = generate(model, prompt, use_cache=False)
-        assert_same_text(generate(model, prompt, cache_implementation=cache), plain, self.tolerance, f"a {cache} cache")
-
     def test_text_of_a_padded_batch_is_that_of_each_prompt(self, generator: Case, cache: str, padding_side: str) -> None:
         model = self.model(generator)
         batch, singles, _ = self.padded(generator, lengths=(9, 5, 4), side=padding_side)
@@ -107,19 +84,3 @@ class Seq2SeqConformance(ModelConformance, standard=True):
         for row, single in enumerate(singles):
             alone = generate(model, {"input_ids": single["input_ids"]}, cache_implementation=cache)
             assert_same_text(together, alone, self.tolerance, f"prompt {row} of a batch", row)
-
-    def test_text_reads_no_memory_that_nobody_wrote(self, generator: Case, cache: str, poisoned_memory: None) -> None:
-        found = generate(self.model(generator), self.prompt(generator), cache_implementation=cache)
-        assert all(torch.isfinite(score).all() for score in found.scores), (
-            f"a {cache} cache shows slots that were never written"
-        )
-
-    def test_text_is_the_peers(self, generator: Case, pair: Any) -> None:
-        ours, peer = pair(generator)
-        prompt = self.prompt(generator)
-        prompt["attention_mask"] = torch.ones_like(prompt["input_ids"])
-        assert_same_text(generate(ours, prompt), generate(peer, prompt), self.tolerance, "text beside the peer's")
-
-    def prompt(self, case: Case) -> dict[str, Any]:
-        """What text is made of: the encoder's ids alone."""
-        return {"input_ids": self.inputs(case)["input_ids"]}

@@ -12,7 +12,7 @@ from torch import Tensor
 from transept.cache import DynamicCache, EncoderDecoderCache
 from transept.discovery import load_object, registry
 
-from .comparing import assert_to_scale
+from ..comparing import assert_to_scale
 
 __all__ = ["NEW_TOKENS", "assert_same_text", "generate", "make_cache", "steps"]
 
