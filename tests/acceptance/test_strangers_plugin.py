@@ -72,3 +72,15 @@ with torch.no_grad():
         torch.testing.assert_close(torch.compile(model, backend="eager")(ids, use_cache=False).logits, model(ids).logits, rtol=1e-4, atol=1e-4)
 """
     run(installed, "-c", code)
+
+
+@pytest.mark.slow
+def test_it_passes_the_conformance_kit(installed: Path, tmp_path: Path) -> None:
+    """With the test file of `docs/testing.md`, as its author would run it."""
+    page = (ROOT / "docs" / "testing.md").read_text()
+    (tmp_path / "test_parrot.py").write_text(re.search(r"```python\n# tests/test_parrot\.py\n(.*?)```", page, re.S)[1])
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\naddopts = --strict-markers\n")
+    said = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    passed = int(re.search(r"(\d+) passed", said)[1])
+    assert passed > 150
+    assert "failed" not in said
