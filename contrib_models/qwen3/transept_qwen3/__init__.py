@@ -1,0 +1,3 @@
+"""The Qwen3 family for transept."""
+
+__version__ = "0.1.0"
