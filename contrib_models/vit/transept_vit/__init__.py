@@ -1,0 +1,3 @@
+"""The Vision Transformer family for transept."""
+
+__version__ = "0.1.0"
