@@ -51,7 +51,8 @@ class AttentionHeads(nn.Module):
         """Give a self-attention's new keys and values to the cache, if there is one, and get all that queries may see."""
         if past_key_values is None:
             return key, value
-        found: tuple[Tensor, Tensor] = past_key_values.update(key, value, self.layer_idx)
+        cache = getattr(past_key_values, "self_attention_cache", past_key_values)  # the peer's pair of caches has no update
+        found: tuple[Tensor, Tensor] = cache.update(key, value, self.layer_idx)
         return found
 
     def remember_once(self, project: Callable[[], tuple[Tensor, Tensor]], past_key_values: Any) -> tuple[Tensor, Tensor]:
