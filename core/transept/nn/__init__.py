@@ -7,7 +7,7 @@ from .attention import AttentionHeads, SelfAttention
 from .checkpointing import CheckpointedLayer, cache_for
 from .collector import OutputCollector
 from .decoder import Decoder, PreNormLayer
-from .embeddings import embed_tokens, look_up
+from .embeddings import ScaledEmbedding, embed_tokens, look_up
 from .encoder_heads import (
     EncoderForMultipleChoice,
     EncoderForQuestionAnswering,
@@ -41,6 +41,7 @@ __all__ = [
     "PreNormLayer",
     "RMSNorm",
     "RotaryEmbedding",
+    "ScaledEmbedding",
     "SelfAttention",
     "activation",
     "apply_rotary",

@@ -11,7 +11,7 @@ class LlamaModel(Decoder, LlamaPreTrainedModel):
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -41,6 +41,8 @@ class Decoder(nn.Module):
     """
 
     final_norm_name: ClassVar[str] = "norm"
+    mask_kind: Literal["causal", "bidirectional"] = "causal"
+    """Bidirectional where a decoder's layers serve as an encoder."""
     layers: nn.ModuleList
     rotary_emb: nn.Module
     if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Decoder(nn.Module):
                     hidden_states,
                     attention_mask,
                     past_key_values,
+                    kind=self.mask_kind,
                     sliding_window=window,
                     layer_idx=layer_idx,
                     position_ids=position_ids,

@@ -10,12 +10,30 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-__all__ = ["embed_tokens", "look_up", "resize_embedding", "resize_head", "resize_outputs"]
+__all__ = ["ScaledEmbedding", "embed_tokens", "look_up", "resize_embedding", "resize_head", "resize_outputs"]
 
 # Variance of new rows around the mean of the old ones, in units of the old rows' covariance: enough to tell them apart,
 # too little to matter (https://nlp.stanford.edu/~johnhew/vocab-expansion.html).
 _SPREAD = 1e-9
 _BLOCK = 256
+
+
+class ScaledEmbedding(nn.Embedding):
+    """A token embedding whose rows are multiplied by `scale`, often sqrt(hidden_size) (https://arxiv.org/abs/1706.03762).
+
+    The scale is rounded to the dtype of the weights, as models were trained: in bfloat16 sqrt(3072) is 55.5.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, scale: float = 1.0) -> None:
+        super().__init__(num_embeddings, embedding_dim, padding_idx)
+        self.scale = scale
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(…, embedding_dim) of ids (…)."""
+        return super().forward(input) * torch.tensor(self.scale, dtype=self.weight.dtype, device="cpu")
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, scale={self.scale:g}"
 
 
 def embed_tokens(embedding: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:

@@ -1,0 +1,3 @@
+"""The Gemma 2 family for transept."""
+
+__version__ = "0.1.0"
