@@ -130,6 +130,8 @@ def test_gradients_are_a_need_only_where_they_are_recorded(offer):
         attention(query, key, key, mask=mask)
     attention(key, key, key, mask=mask)
     assert len(CALLS) == 2
+    with pytest.raises(AttentionError, match="gradients"):  # of a position bias that learns
+        attention(key, key, key, mask=MaskSpec.causal(3, bias=torch.zeros(1, 2, 3, 3, requires_grad=True)))
 
 
 def test_a_refused_call_leaves_the_binding(offer):

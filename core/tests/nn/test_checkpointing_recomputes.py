@@ -49,6 +49,25 @@ def test_gradients_are_equal_and_forward_runs_twice(make, arguments):
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+@pytest.mark.parametrize("arguments", [{}, {"use_reentrant": True}])
+def test_gradients_flow_to_what_keywords_bring(arguments):
+    """A bias that every layer shares, computed once from a parameter."""
+    layers, table = [Layer().train(), Layer().train()], torch.randn(2, 4, requires_grad=True)
+    inputs, found = torch.randn(2, 4, requires_grad=True), []
+    for how in (None, arguments):
+        hidden_states, scale = inputs, table * 2
+        for layer in layers:
+            layer.set_gradient_checkpointing(how)
+            hidden_states, _ = layer(hidden_states, scale=scale)
+        found.append(torch.autograd.grad(hidden_states.sum(), table) if how is None else _accumulated(hidden_states, table))
+    assert torch.equal(found[0][0], found[1][0])
+
+
+def _accumulated(output, parameter):
+    output.sum().backward()  # reentrant checkpoints know no other way
+    return [parameter.grad]
+
+
 def test_evaluation_and_disabling_run_once():
     layer = Layer()
     layer.set_gradient_checkpointing({})
