@@ -107,7 +107,7 @@ class PretrainedConfig(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         cls._aliases = {**cls._aliases, **cls.attribute_map}
         for alias, field in cls.attribute_map.items():
-            if alias in cls.model_fields or field not in cls.model_fields:
+            if alias in cls.model_fields or field not in (*cls.model_fields, *ROPE_NAMES):
                 raise TypeError(f"`{cls.__name__}.attribute_map`: `{alias}` must not be a field, and `{field}` must be one.")
             setattr(cls, alias, _other_name(field))
         cls._has_rope = "rope_parameters" in cls.model_fields

@@ -45,10 +45,10 @@ class TestMistral(CausalLMConformance):
         "heads wider than the stream": {"head_dim": 20, "sliding_window": 9},
         "no window": {"sliding_window": None},
     }
-    golden = {
+    golden = {  # noqa: RUF012
         "base": 0.238767,
         "causal_lm": 0.539128,
         "sequence_classification": 0.499767,
         "token_classification": -0.049192,
         "question_answering": 0.449901,
-    }  # noqa: RUF012
+    }
