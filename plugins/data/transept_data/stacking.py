@@ -85,4 +85,7 @@ def _array(values: list[Any], is_label: bool) -> np.ndarray[Any, Any]:
     first = values[0]
     if is_label and not (isinstance(first, np.ndarray) and first.ndim):
         return np.array(values, dtype=np.int64 if _is_integer(first) else np.float32)
-    return np.stack(values) if isinstance(first, np.ndarray) else np.array(values)
+    made = np.stack(values) if isinstance(first, np.ndarray) else np.array(values)
+    if made.dtype == object:
+        raise TypeError("an array of objects is none of numbers")
+    return made
