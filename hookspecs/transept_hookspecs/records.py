@@ -208,9 +208,12 @@ class PipelineSpec(Record):
     """A task that `pipeline(task)` serves."""
 
     pipeline: LazyRef
+    """A class that is called as `transept_pipelines.Pipeline` is; in general a subclass of it."""
     task: str
-    """The model task it is built on: `causal_lm`, `sequence_classification`, …"""
+    """The model task it is built on: `causal_lm`, `sequence_classification`, …; `base` for a model without a head."""
     aliases: tuple[str, ...] = ()
+    """Other names that `pipeline` takes, or patterns of them (fnmatch): `translation_*_to_*`. A name that also has an entry point,
+    and a record, is found without asking the other plugins."""
 
 
 class ProcessorSpec(Record):
