@@ -46,10 +46,10 @@ def test_the_map_covers_the_peers_parameters(name: str) -> None:
         intermediate_size=48,
         vocab_size=16,
         attention_bias=True,
-        tie_word_embeddings=False,
+        tie_word_embeddings="output" not in row.tensors,
     )
     with torch.device("meta"):
-        names = set(transformers.AutoModelForCausalLM.from_config(peer).state_dict())
+        names = {name for name, _ in transformers.AutoModelForCausalLM.from_config(peer).named_parameters()}
     stored = {f"{key.format(layer)}.{suffix}" for key in row.tensors for layer in range(2) for suffix in ("weight", "bias")}
     plan = key_map(config(row.model_type)).plan(stored)
     assert names <= {target for conversion in plan for target in conversion.targets}

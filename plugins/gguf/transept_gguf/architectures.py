@@ -6,7 +6,9 @@ projections: llama.cpp's converters. A new decoder family is one more row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["ARCHITECTURES", "Architecture"]
 
@@ -26,6 +28,12 @@ class Architecture:
     """Config fields that the file does not state."""
     interleaved: tuple[str, ...] = ()
     """GGUF names of projections whose rows are stored with the two halves of each rotary pair side by side."""
+    raised: tuple[str, ...] = ()
+    """GGUF names of norms whose gains are stored whole, where the model's parameters are the gains less one."""
+    numbers: dict[str, str] = field(default_factory=dict)
+    """Metadata keys of its own to config fields; a default stands for a key that is left out."""
+    settle: Callable[[dict[str, Any]], dict[str, object]] = lambda config: {}
+    """Config fields that the file does not state and that follow from others."""
     biases: dict[str, str] = field(default_factory=dict)
     """GGUF name to the config field that is true where the file has a bias of that name."""
 
@@ -44,6 +52,13 @@ _DECODER = {
     "blk.{}.ffn_up": "model.layers.{}.mlp.up_proj",
     "blk.{}.ffn_down": "model.layers.{}.mlp.down_proj",
 }
+
+
+def _gemma2_scale(config: dict[str, Any]) -> dict[str, object]:
+    """llama.cpp knows the largest model, whose scores are scaled otherwise, by its 46 layers."""
+    share = config["hidden_size"] // config["num_attention_heads"]
+    return {"query_pre_attn_scalar": share if config["num_hidden_layers"] == 46 else config["head_dim"]}
+
 
 _ROWS = (
     Architecture(
@@ -86,6 +101,34 @@ _ROWS = (
             "blk.{}.attn_v": "attention_bias",
             "blk.{}.attn_output": "attention_bias",
         },
+    ),
+    Architecture(
+        name="gemma2",
+        model_type="gemma2",
+        causal_lm="Gemma2ForCausalLM",
+        # there is no output projection but the embedding
+        tensors={name: module for name, module in _DECODER.items() if name != "output"}
+        | {
+            "blk.{}.post_attention_norm": "model.layers.{}.post_attention_layernorm",
+            "blk.{}.ffn_norm": "model.layers.{}.pre_feedforward_layernorm",
+            "blk.{}.post_ffw_norm": "model.layers.{}.post_feedforward_layernorm",
+        },
+        defaults={
+            "hidden_activation": "gelu_pytorch_tanh",
+            "sliding_window": 4096,
+            "attn_logit_softcapping": 50.0,
+            "final_logit_softcapping": 30.0,
+        },
+        raised=(
+            "output_norm",
+            *(f"blk.{{}}.{norm}" for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")),
+        ),
+        numbers={
+            "attention.sliding_window": "sliding_window",
+            "attn_logit_softcapping": "attn_logit_softcapping",
+            "final_logit_softcapping": "final_logit_softcapping",
+        },
+        settle=_gemma2_scale,
     ),
 )
 

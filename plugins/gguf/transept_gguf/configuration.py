@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -58,12 +59,16 @@ def config_from(file: GGUFModel) -> dict[str, Any]:
     """The configuration of an open model; see `read_config`."""
     row = _architecture(file)
     source = _Source(file, row.name)
-    source.refuse_unknown_effects()
+    source.refuse_unknown_effects(row.numbers)
     config: dict[str, Any] = {"architectures": [row.causal_lm], "model_type": row.model_type, **row.defaults}
     for key, field in _FIELDS.items():
         config[field] = source.integer(key)
     config["num_key_value_heads"] = source.integer("attention.head_count_kv", config["num_attention_heads"])
     config["head_dim"] = _head_dim(source, config)
+    for key, field in row.numbers.items():
+        read = source.integer if isinstance(row.defaults[field], int) else source.number
+        config[field] = read(key, config[field])
+    config |= row.settle(config)
     config["rms_norm_eps"] = source.number("attention.layer_norm_rms_epsilon")
     config["rope_parameters"] = _rope_parameters(source, config)
     config["vocab_size"] = _vocab_size(source)
@@ -120,10 +125,10 @@ class _Source:
             raise self._error(key, f"is {value!r}, where a number belongs")
         return _shortest(float(value))
 
-    def refuse_unknown_effects(self) -> None:
+    def refuse_unknown_effects(self, known: Collection[str]) -> None:
         for key, neutral in _NEUTRAL.items():
             value = self.get(key)
-            if value is not None and value not in neutral:
+            if value is not None and value not in neutral and key not in known:
                 raise self._error(key, f"is {value!r}, which the config of `{self.prefix}` cannot say")
 
     def _error(self, key: str, what: str) -> ConfigError:
@@ -143,8 +148,9 @@ def _shortest(value: float) -> float:
 
 
 def _head_dim(source: _Source, config: dict[str, Any]) -> int:
-    rotary = source.integer("rope.dimension_count", config["hidden_size"] // config["num_attention_heads"])
-    head_dim = source.integer("attention.key_length", rotary)
+    share = config["hidden_size"] // config["num_attention_heads"]
+    head_dim = source.integer("attention.key_length", source.integer("rope.dimension_count", share))
+    rotary = source.integer("rope.dimension_count", head_dim)  # left out (Qwen3, Gemma 2): the whole head, whatever its size
     if rotary != head_dim:
         raise ConfigError(
             f"`{source.file.path}` rotates {rotary} of {head_dim} dimensions of a head, which the config of `{source.prefix}` cannot say."

@@ -38,6 +38,8 @@ def key_map(config: Any) -> KeyMap:
 
 def _operation(row: Architecture, name: str, config: Any) -> Rename | Permute:
     source, target = f"{name}.*", f"{row.tensors[name]}.*"
+    if name in row.raised:
+        return Permute(source, target, lambda gain: gain - 1, lambda weight: weight + 1)
     if name not in row.interleaved:
         return Rename(source, target)
     heads = config.num_key_value_heads if name.endswith("attn_k") else config.num_attention_heads
