@@ -57,6 +57,7 @@ class Stranger:
                 aliases=("how-long", "length_in_*"),
             ),
             PipelineSpec(key="peers-way", pipeline=f"{module}:PeersWay", task="base"),
+            PipelineSpec(key="odd-head", pipeline=f"{module}:LengthPipeline", task="odd_head"),
         ]
 
 
@@ -151,3 +152,22 @@ def test_what_a_model_was_loaded_from_gives_the_tokenizer(classifier, texts):
         "text-classification", model=str(classifier), tokenizer=(str(classifier), {"model_max_length": 9})
     )
     assert elsewhere.tokenizer.model_max_length == 9
+
+
+@pytest.mark.filterwarnings("ignore:`BertModel`")
+def test_features_need_no_pooler(bert, texts):
+    """A checkpoint for masks has no pooler, which a model without a head has and its features don't use."""
+    pipe = transept.pipeline("feature-extraction", model=str(bert("ForMaskedLM")), device="cpu", return_tensors=True)
+    masked = transept.AutoModelForMaskedLM.from_pretrained(bert("ForMaskedLM"))
+    again = transept.pipeline("feature-extraction", model=masked, tokenizer=pipe.tokenizer, return_tensors=True)
+    torch.testing.assert_close(again(texts[0]), pipe(texts[0]))
+
+
+def test_a_head_that_only_the_stranger_knows(stranger, classifier):
+    with pytest.raises(transept.UnsupportedTaskError, match=r"LengthPipeline\.load_model"):
+        transept.pipeline("odd-head", model=str(classifier))
+    with pytest.raises(transept.InputError, match="odd_head"):
+        transept.pipeline("odd-head")
+    model = transept.AutoModelForSequenceClassification.from_pretrained(classifier)
+    with pytest.raises(transept.UnsupportedTaskError, match="has no head for it"):
+        transept.pipeline("odd-head", model=model)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import transept
 from transept.auto import task_door
-from transept.errors import InputError, PlacementError, UnknownArgumentError, did_you_mean, shorten
+from transept.errors import InputError, PlacementError, UnknownArgumentError, UnsupportedTaskError, did_you_mean, shorten
 from transept.files import Location
 
 from .batching import collate, groups, split, to_device
@@ -90,7 +90,11 @@ class Pipeline:
 
         Raises: UnsupportedTaskError when the architecture has no class for it.
         """
-        door = getattr(transept, task_door(record.task))
+        try:
+            door = getattr(transept, task_door(record.task))
+        except KeyError:
+            text = f"`{record.key}` is for models of the task `{record.task}`, which no auto class loads"
+            raise UnsupportedTaskError(f"{text}: `{cls.__name__}.load_model` has to, or pass a loaded model.") from None
         return door.from_pretrained(location, **options)
 
     # -- what a task says ----------------------------------------------------------------------------------------------

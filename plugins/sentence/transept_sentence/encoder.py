@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
+from transept_pipelines.model_inputs import fitting
 
 from transept import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
 from transept.checkpoints import save_tensors
@@ -177,9 +178,8 @@ class SentenceEncoder(nn.Module):
         Returns:
             (batch, dimension)
         """
-        hidden_states = self.transformer(input_ids=input_ids, attention_mask=attention_mask, **inputs)[
-            0
-        ]  # (batch, seq, hidden)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **inputs}  # type: ignore[dict-item]
+        hidden_states = self.transformer(**fitting(self.transformer, inputs))[0]  # (batch, seq, hidden)
         kept = pooling_mask if pooling_mask is not None else attention_mask
         embeddings: Tensor = self.stages[0](hidden_states, torch.ones_like(input_ids) if kept is None else kept)
         for stage in self.stages[1:]:
