@@ -17,38 +17,58 @@ from .encoder_heads import (
 )
 from .heads import ForCausalLM, ForQuestionAnswering, ForSequenceClassification, ForTokenClassification
 from .logits import keep_positions
-from .masks import cross_attention_mask, decoder_mask, position_ids_from
-from .mlp import GatedMLP
+from .masks import check_length, cross_attention_mask, decoder_mask, position_ids_from
+from .mlp import GatedMLP, in_chunks
 from .norms import RMSNorm
+from .post_norm_encoder import (
+    FirstTokenPooler,
+    PostNormEncoder,
+    PostNormLayer,
+    QueryKeyValueAttention,
+    SegmentEmbeddings,
+)
 from .rope import RotaryEmbedding, apply_rotary
+from .word_heads import EncoderForMaskedLM, PostNormForCausalLM, PostNormForMaskedLM, PredictsWords, WordScores
 
 __all__ = [
     "ACT2FN",
     "AttentionHeads",
     "CheckpointedLayer",
     "Decoder",
+    "EncoderForMaskedLM",
     "EncoderForMultipleChoice",
     "EncoderForQuestionAnswering",
     "EncoderForSequenceClassification",
     "EncoderForTokenClassification",
     "EncoderHead",
+    "FirstTokenPooler",
     "ForCausalLM",
     "ForQuestionAnswering",
     "ForSequenceClassification",
     "ForTokenClassification",
     "GatedMLP",
     "OutputCollector",
+    "PostNormEncoder",
+    "PostNormForCausalLM",
+    "PostNormForMaskedLM",
+    "PostNormLayer",
     "PreNormLayer",
+    "PredictsWords",
+    "QueryKeyValueAttention",
     "RMSNorm",
     "RotaryEmbedding",
     "ScaledEmbedding",
+    "SegmentEmbeddings",
     "SelfAttention",
+    "WordScores",
     "activation",
     "apply_rotary",
     "cache_for",
+    "check_length",
     "cross_attention_mask",
     "decoder_mask",
     "embed_tokens",
+    "in_chunks",
     "keep_positions",
     "look_up",
     "position_ids_from",

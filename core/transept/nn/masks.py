@@ -12,7 +12,7 @@ from ..attention import MaskSpec
 from ..cache import mask_sizes
 from ..errors import InputError
 
-__all__ = ["cross_attention_mask", "decoder_mask", "position_ids_from"]
+__all__ = ["check_length", "cross_attention_mask", "decoder_mask", "position_ids_from"]
 
 
 def decoder_mask(
@@ -175,3 +175,16 @@ def position_ids_from(
         first = attention_mask.to(hidden_states.device).ne(0).to(torch.uint8).argmax(dim=-1, keepdim=True)
         positions = (positions - first).clamp(min=0)
     return positions
+
+
+def check_length(hidden_states: Tensor, past_key_values: Any, longest: int, field: str = "max_position_embeddings") -> None:
+    """Refuse a sequence that counting takes past a position table with room for `longest` tokens. Raises: InputError"""
+    # comparing a traced length would pin it
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return
+    length = hidden_states.shape[1] + (past_key_values.get_seq_length() if past_key_values is not None else 0)
+    if length > longest:
+        raise InputError(
+            f"The sequence has {length} tokens, and the position table ends at {longest} (`{field}`): truncate it, as "
+            "`tokenizer(text, truncation=True)` does."
+        )

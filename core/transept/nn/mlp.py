@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from .activations import activation
 
-__all__ = ["GatedMLP"]
+__all__ = ["GatedMLP", "in_chunks"]
 
 
 class GatedMLP(nn.Module):
@@ -22,3 +25,10 @@ class GatedMLP(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(batch, seq, hidden_size) in and out."""
         return self.down_proj(self.act_fn(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+
+
+def in_chunks(feed_forward: Callable[[Tensor], Tensor], hidden_states: Tensor, size: int) -> Tensor:
+    """A feed-forward block of (batch, seq, hidden_size), `size` positions at a time to save memory; 0: all at once."""
+    if not size:
+        return feed_forward(hidden_states)
+    return torch.cat([feed_forward(chunk) for chunk in hidden_states.split(size, dim=1)], dim=1)
