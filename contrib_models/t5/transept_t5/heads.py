@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from transept.errors import InputError
 from transept.generation.configuration import token_ids
+from transept.nn import ClassificationHead, states_at_last_end
 from transept.nn.losses import question_answering_loss, sequence_classification_loss, token_classification_loss
 from transept.outputs import (
     Seq2SeqQuestionAnsweringModelOutput,
@@ -20,21 +20,7 @@ from .configuration import T5Config
 from .modeling import T5EncoderDecoder, T5EncoderModel, T5Model, encoder_only
 from .stack import T5PreTrainedModel
 
-__all__ = ["T5ClassificationHead", "T5ForQuestionAnswering", "T5ForSequenceClassification", "T5ForTokenClassification"]
-
-
-class T5ClassificationHead(nn.Module):
-    """A dense layer with tanh, and one that gives the labels' logits."""
-
-    def __init__(self, config: T5Config) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.d_model, config.d_model)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.out_proj = nn.Linear(config.d_model, config.num_labels)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """(batch, num_labels) from (batch, d_model)."""
-        return self.out_proj(self.dropout(torch.tanh(self.dense(self.dropout(hidden_states)))))
+__all__ = ["T5ForQuestionAnswering", "T5ForSequenceClassification", "T5ForTokenClassification"]
 
 
 class T5ForSequenceClassification(T5PreTrainedModel):
@@ -46,7 +32,7 @@ class T5ForSequenceClassification(T5PreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.transformer = T5Model(config)
-        self.classification_head = T5ClassificationHead(config)
+        self.classification_head = ClassificationHead(config.d_model, config.num_labels, config.classifier_dropout)
         self.end_ids = token_ids(config.eos_token_id)
         self.post_init()
 
@@ -94,28 +80,13 @@ class T5ForSequenceClassification(T5PreTrainedModel):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        logits = self.classification_head(self._at_last_end(outputs.last_hidden_state, input_ids))
+        logits = self.classification_head(states_at_last_end(outputs.last_hidden_state, input_ids, self.end_ids))
         output = Seq2SeqSequenceClassifierOutput(
             loss=None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type),
             logits=logits,
             **{name: value for name, value in outputs.items() if name != "last_hidden_state"},
         )
         return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
-
-    def _at_last_end(self, hidden_states: Tensor, input_ids: Tensor) -> Tensor:
-        """(batch, d_model) of the decoder's states, at each row's last end-of-sequence token."""
-        if hidden_states.shape[1] != input_ids.shape[1]:
-            raise InputError(
-                f"The decoder has {hidden_states.shape[1]} tokens, and `input_ids` {input_ids.shape[1]}: its states are read where "
-                "those have their end token, so it must have as many."
-            )
-        is_end = torch.isin(input_ids, torch.tensor(self.end_ids, device=input_ids.device))
-        # an accelerator would have to be waited for, and a graph cannot ask
-        readable = is_end.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
-        if readable and not bool(is_end.any(dim=1).all()):
-            raise InputError(f"A row of `input_ids` has no end-of-sequence token ({self.end_ids}): its state is what is read.")
-        last = (torch.arange(input_ids.shape[1], device=input_ids.device) * is_end).argmax(dim=1)
-        return hidden_states[torch.arange(last.shape[0], device=last.device), last.to(hidden_states.device)]
 
 
 class T5ForTokenClassification(T5PreTrainedModel):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from transept.attention import MaskSpec
-from transept.nn import AttentionHeads, CheckpointedLayer, RMSNorm, activation
+from transept.nn import AttentionHeads, CheckpointedLayer, RMSNorm, activation, within_float16
 
 from .configuration import T5Config
 
@@ -110,15 +109,8 @@ class T5Attention(AttentionHeads):
         Args:
             key_value_states: the encoder's, (batch, keys, d_model), for cross-attention.
         """
-
-        def keys_and_values(states: Tensor) -> tuple[Tensor, Tensor]:
-            return self.split_heads(self.k(states)), self.split_heads(self.v(states))
-
         query = self.split_heads(self.q(hidden_states))  # (batch, num_heads, seq, d_kv)
-        if key_value_states is None:
-            key, value = self.remember(*keys_and_values(hidden_states), past_key_values)
-        else:
-            key, value = self.remember_once(lambda: keys_and_values(key_value_states), past_key_values)
+        key, value = self.keys_and_values(self.k, self.v, hidden_states, key_value_states, past_key_values)
         mixed, weights = self.attend(query, key, value, mask=mask, need_weights=need_weights)
         return self.o(mixed), weights
 
@@ -181,13 +173,13 @@ class T5Block(CheckpointedLayer):
         shared = {"past_key_values": past_key_values, "need_weights": need_weights}
         cross_weights = None
         hidden_states, weights = self.layer[0](hidden_states, mask=mask, **shared)
-        hidden_states = _within_float16(hidden_states)
+        hidden_states = within_float16(hidden_states)
         if encoder_hidden_states is not None:
             hidden_states, cross_weights = self.layer[1](
                 hidden_states, mask=cross_mask, key_value_states=encoder_hidden_states, **shared
             )
-            hidden_states = _within_float16(hidden_states)
-        return _within_float16(self.layer[-1](hidden_states)), weights, cross_weights
+            hidden_states = within_float16(hidden_states)
+        return within_float16(self.layer[-1](hidden_states)), weights, cross_weights
 
 
 def _in_dtype_of(linear: nn.Module, hidden_states: Tensor) -> Tensor:
@@ -195,12 +187,3 @@ def _in_dtype_of(linear: nn.Module, hidden_states: Tensor) -> Tensor:
     weight = getattr(linear, "weight", None)
     has_dtype = isinstance(weight, Tensor) and weight.is_floating_point()
     return hidden_states.to(weight.dtype) if has_dtype else hidden_states  # type: ignore[union-attr]
-
-
-def _within_float16(hidden_states: Tensor) -> Tensor:
-    """The residual stream of a trained T5 leaves float16's range now and then: infinities become large numbers."""
-    if hidden_states.dtype != torch.float16:
-        return hidden_states
-    largest = torch.finfo(torch.float16).max
-    limit = torch.where(hidden_states.isinf().any(), largest - 1000, largest)
-    return hidden_states.clamp(-limit, limit)

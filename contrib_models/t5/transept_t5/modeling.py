@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from transept.errors import InputError
 from transept.generation import GenerationMixin
+from transept.nn import encode_and_decode
 from transept.nn.losses import masked_lm_loss
 from transept.outputs import (
-    BaseModelOutput,
     BaseModelOutputWithPastAndCrossAttentions,
-    ModelOutput,
     Seq2SeqLMOutput,
     Seq2SeqModelOutput,
 )
@@ -56,31 +55,16 @@ class T5EncoderDecoder(T5PreTrainedModel):
         """The hidden states of both; arguments are those of `T5Model.forward`."""
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             raise InputError(f"`{type(self).__name__}` needs `decoder_input_ids` (or `decoder_inputs_embeds`) for its decoder.")
-        options["return_dict"] = True
-        if encoder_outputs is None:
-            encoder_outputs = self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, **options)
-        elif not isinstance(encoder_outputs, ModelOutput):
-            encoder_outputs = BaseModelOutput(*encoder_outputs[:3])
-        decoded = self.decoder(
-            decoder_input_ids,
-            decoder_attention_mask,
-            encoder_outputs.last_hidden_state,
-            attention_mask,
-            decoder_inputs_embeds,
-            past_key_values,
-            use_cache,
-            **options,
-        )
-        return Seq2SeqModelOutput(
-            last_hidden_state=decoded.last_hidden_state,
-            past_key_values=decoded.past_key_values,
-            decoder_hidden_states=decoded.hidden_states,
-            decoder_attentions=decoded.attentions,
-            cross_attentions=decoded.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-            encoder_hidden_states=encoder_outputs.hidden_states,
-            encoder_attentions=encoder_outputs.attentions,
-        )
+        encoder_inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds}
+        decoder_inputs = {
+            "input_ids": decoder_input_ids,
+            "attention_mask": decoder_attention_mask,
+            "encoder_attention_mask": attention_mask,
+            "inputs_embeds": decoder_inputs_embeds,
+            "past_key_values": past_key_values,
+            "use_cache": use_cache,
+        }
+        return encode_and_decode(self.encoder, self.decoder, encoder_outputs, encoder_inputs, decoder_inputs, **options)
 
 
 class T5Model(T5EncoderDecoder):

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transept.cache import DynamicCache, EncoderDecoderCache
-from transept.errors import ConfigError, InputError
+from transept.errors import InputError
 from transept.model import PreTrainedModel
-from transept.nn import OutputCollector, cache_for, cross_attention_mask, embed_tokens
+from transept.nn import cross_attention_mask, embed_tokens, paired_cache_for, run_layers, shift_tokens_right
 from transept.nn.initialization import initialize_module
 from transept.outputs import BaseModelOutputWithPastAndCrossAttentions
 
@@ -45,15 +44,7 @@ class T5PreTrainedModel(PreTrainedModel):
 
     def _shift_right(self, input_ids: Tensor) -> Tensor:
         """The decoder's input for labels (batch, seq): the start token and all but the last of them, padding in place of -100."""
-        start, padding = self.config.decoder_start_token_id, self.config.pad_token_id
-        if start is None or padding is None:
-            name = "decoder_start_token_id" if start is None else "pad_token_id"
-            raise ConfigError(
-                f"`{name}` of the configuration is None: the decoder's input is made with it. T5 has 0.", field=name
-            )
-        first = torch.as_tensor(start, dtype=input_ids.dtype, device=input_ids.device).expand(input_ids.shape[0])
-        shifted = torch.cat((first[:, None], input_ids[:, :-1]), dim=1)
-        return shifted.masked_fill(shifted == -100, padding)
+        return shift_tokens_right(input_ids, self.config.pad_token_id, self.config.decoder_start_token_id)
 
 
 class T5Stack(T5PreTrainedModel):
@@ -114,29 +105,16 @@ class T5Stack(T5PreTrainedModel):
         if encoder_hidden_states is not None:
             cross_mask = cross_attention_mask(hidden_states, encoder_hidden_states, encoder_attention_mask)
 
-        collected = OutputCollector(output_hidden_states, output_attentions)
-        cross_collected = OutputCollector(False, output_attentions and cross_mask is not None)
-        for block in self.block:
-            block_input = hidden_states
-            hidden_states, weights, cross_weights = block(
-                block_input,
-                mask=mask,
-                encoder_hidden_states=encoder_hidden_states,
-                cross_mask=cross_mask,
-                past_key_values=past_key_values,
-                need_weights=output_attentions,
-            )
-            collected.add(block_input, weights)
-            cross_collected.add(block_input, cross_weights)
-        hidden_states = self.dropout(self.final_layer_norm(hidden_states))
-        collected.add(hidden_states)
-
-        output = BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=hidden_states,
+        output = run_layers(
+            self.block,
+            hidden_states,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            finish=lambda hidden_states: self.dropout(self.final_layer_norm(hidden_states)),
             past_key_values=past_key_values,
-            hidden_states=collected.hidden_states,
-            attentions=collected.attentions,
-            cross_attentions=cross_collected.attentions,
+            mask=mask,
+            encoder_hidden_states=encoder_hidden_states,
+            cross_mask=cross_mask,
         )
         return output if return_dict else output.to_tuple()
 
@@ -145,5 +123,4 @@ class T5Stack(T5PreTrainedModel):
             if use_cache or past_key_values is not None:
                 raise InputError("An encoder has no cache: leave `use_cache` and `past_key_values` out.")
             return None
-        cache = cache_for(self, use_cache, past_key_values)
-        return cache if cache is None or cache is past_key_values else EncoderDecoderCache(cache, DynamicCache())
+        return paired_cache_for(self, use_cache, past_key_values)

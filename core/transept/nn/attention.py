@@ -71,6 +71,25 @@ class AttentionHeads(nn.Module):
         past_key_values.is_updated[self.layer_idx] = True
         return found
 
+    def keys_and_values(
+        self,
+        project_key: Callable[[Tensor], Tensor],
+        project_value: Callable[[Tensor], Tensor],
+        hidden_states: Tensor,
+        key_value_states: Tensor | None,
+        past_key_values: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """All that queries may see, (batch, kv_heads, keys, head_dim) each: of the sequence itself with what a cache holds of it,
+        or of an encoder's `key_value_states`, (batch, encoder seq, hidden_size), projected once.
+        """
+
+        def project(states: Tensor) -> tuple[Tensor, Tensor]:
+            return self.split_heads(project_key(states)), self.split_heads(project_value(states))
+
+        if key_value_states is None:
+            return self.remember(*project(hidden_states), past_key_values)
+        return self.remember_once(lambda: project(key_value_states), past_key_values)
+
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, *, mask: MaskSpec, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
