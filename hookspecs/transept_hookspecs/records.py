@@ -85,7 +85,7 @@ class ModelSpec(Record):
     """Key of the family's processor (feature extractor or image processor)."""
     key_maps: dict[str, LazyRef] = {}
     """For each checkpoint format whose tensor names differ from the model's: a `transept.checkpoints.KeyMap`, or a function
-    from the config to one."""
+    from the config to one. For loads alone, in place of the class's `key_map`, which saving takes back."""
 
 
 class TokenizerSpec(Record):

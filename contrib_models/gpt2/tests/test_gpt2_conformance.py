@@ -57,6 +57,13 @@ class TestGPT2(CausalLMConformance):
     supports_cross_attention = True
     heads = ("base", "causal_lm", "sequence_classification", "token_classification", "question_answering")
     variants = OPTIONS
+    golden = {  # noqa: RUF012
+        "base": -1.181725,
+        "causal_lm": -0.436205,
+        "sequence_classification": -0.094484,
+        "token_classification": -0.348667,
+        "question_answering": -0.460328,
+    }
 
 
 class TestGPT2DoubleHeads(ModelConformance):
@@ -67,6 +74,7 @@ class TestGPT2DoubleHeads(ModelConformance):
     peer = "GPT2"
     position_table = "n_positions"
     heads = ("double_heads",)
+    golden = {"double_heads": -0.608446}  # noqa: RUF012
     variants = {**OPTIONS, "wide summary": {"summary_activation": "tanh", "summary_proj_to_labels": False}}  # noqa: RUF012
 
     xfails = {  # noqa: RUF012

@@ -20,6 +20,7 @@ def provide_models() -> Iterable[ModelSpec]:
             config=CONFIG,
             tasks={
                 "base": "transept_gpt2.modeling:GPT2Model",
+                "pretraining": "transept_gpt2.modeling:GPT2LMHeadModel",
                 "causal_lm": "transept_gpt2.modeling:GPT2LMHeadModel",
                 "double_heads": "transept_gpt2.double_heads:GPT2DoubleHeadsModel",
                 "sequence_classification": "transept_gpt2.heads:GPT2ForSequenceClassification",

@@ -99,13 +99,15 @@ class GPT2Tokenizer(PreTrainedTokenizer):
         return self.bpe.pieces(word)
 
     def _around(self, ids: list[int]) -> list[int]:
-        around = []
-        for wanted, name in ((self.add_bos_token, "bos_token"), (self.add_eos_token, "eos_token")):
-            index = getattr(self, f"{name}_id") if wanted else None
-            if wanted and index is None:
-                raise TokenizerError(f"`add_{name}` needs a `{name}`, which is not set.")
-            around.append([index] if wanted else [])
-        return [*around[0], *ids, *around[1]]
+        first = [self._edge("bos_token")] if self.add_bos_token else []
+        last = [self._edge("eos_token")] if self.add_eos_token else []
+        return [*first, *ids, *last]
+
+    def _edge(self, name: str) -> int:
+        index: int | None = getattr(self, f"{name}_id")
+        if index is None:
+            raise TokenizerError(f"`add_{name}` needs a `{name}`, which is not set.")
+        return index
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
         """The ids, each text between `bos_token` and `eos_token` where those are asked for."""
@@ -195,8 +197,8 @@ class GPT2TokenizerFast(PreTrainedTokenizerFast):
         if settings.get("tokenizer_file") is None and settings.get("tokenizer_object") is None:
             tokens, pairs = _vocabulary(vocab_file if vocab is None else vocab, merges_file if merges is None else merges)
             backend = byte_bpe_backend(tokens, pairs, add_prefix_space=bool(add_prefix_space))
-            around = {name: bool(settings.pop(name, False)) for name in ("add_bos_token", "add_eos_token")}
-            super().__init__(tokenizer_object=backend, copy_tokenizer=False, **around, **settings)
+            around = {name: bool(settings.get(name)) for name in ("add_bos_token", "add_eos_token")}
+            super().__init__(**{**settings, **around, "tokenizer_object": backend, "copy_tokenizer": False})
             return
         super().__init__(**settings)
         if add_prefix_space is not None and add_prefix_space != self.add_prefix_space:
