@@ -1,6 +1,6 @@
 """The conformance kit's checks, for the Gemma 2 family: the first layer's window is shorter than the kit's inputs of nine tokens."""
 
-from transept_testing import CausalLMConformance, ConfigConformance
+from transept_testing import CausalLMConformance, ConfigConformance, SlidingWindowConformance
 
 TINY = {
     "vocab_size": 97,
@@ -59,3 +59,9 @@ class TestGemma2(CausalLMConformance):
         "sequence_classification": 0.727909,
         "token_classification": 1.035355,
     }
+
+
+class TestGemma2Windows(SlidingWindowConformance):
+    model_type = "gemma2"
+    tiny = TINY
+    peer = "Gemma2"

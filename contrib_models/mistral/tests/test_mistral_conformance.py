@@ -1,6 +1,6 @@
 """The conformance kit's checks, for the Mistral family: the window is shorter than the kit's inputs of nine tokens."""
 
-from transept_testing import CausalLMConformance, ConfigConformance
+from transept_testing import CausalLMConformance, ConfigConformance, SlidingWindowConformance
 
 TINY = {
     "vocab_size": 97,
@@ -52,3 +52,9 @@ class TestMistral(CausalLMConformance):
         "token_classification": -0.049192,
         "question_answering": 0.449901,
     }
+
+
+class TestMistralWindows(SlidingWindowConformance):
+    model_type = "mistral"
+    tiny = TINY
+    peer = "Mistral"

@@ -1,6 +1,6 @@
 """The conformance kit's checks, for the Qwen2 family: the last layer's window is shorter than the kit's inputs of nine tokens."""
 
-from transept_testing import CausalLMConformance, ConfigConformance
+from transept_testing import CausalLMConformance, ConfigConformance, SlidingWindowConformance
 
 TINY = {
     "vocab_size": 97,
@@ -65,3 +65,9 @@ class TestQwen2(CausalLMConformance):
             "this head keeps its base under `transformer`, its siblings under `model`: the base cannot know, and says how to rename"
         ),
     }
+
+
+class TestQwen2Windows(SlidingWindowConformance):
+    model_type = "qwen2"
+    tiny = TINY
+    peer = "Qwen2"

@@ -1,6 +1,6 @@
 """The conformance kit's checks, for the Qwen3 family: the last layer's window is shorter than the kit's inputs of nine tokens."""
 
-from transept_testing import CausalLMConformance, ConfigConformance
+from transept_testing import CausalLMConformance, ConfigConformance, SlidingWindowConformance
 
 TINY = {
     "vocab_size": 97,
@@ -67,3 +67,9 @@ class TestQwen3(CausalLMConformance):
             "this head keeps its base under `transformer`, its siblings under `model`: the base cannot know, and says how to rename"
         ),
     }
+
+
+class TestQwen3Windows(SlidingWindowConformance):
+    model_type = "qwen3"
+    tiny = TINY
+    peer = "Qwen3"

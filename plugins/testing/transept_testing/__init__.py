@@ -18,6 +18,8 @@ pytest.register_assert_rewrite(
     "transept_testing.models",
     "transept_testing.seq2seq",
     "transept_testing.tokenizer",
+    "transept_testing.tokenizer_kinds",
+    "transept_testing.windows",
 )
 
 from .causal_lm import CausalLMConformance  # noqa: E402
@@ -26,6 +28,7 @@ from .model import ModelConformance  # noqa: E402
 from .seq2seq import Seq2SeqConformance  # noqa: E402
 from .standard import Conformance  # noqa: E402
 from .tokenizer import TokenizerConformance  # noqa: E402
+from .windows import SlidingWindowConformance  # noqa: E402
 
 __all__ = [
     "CausalLMConformance",
@@ -33,6 +36,7 @@ __all__ = [
     "Conformance",
     "ModelConformance",
     "Seq2SeqConformance",
+    "SlidingWindowConformance",
     "TokenizerConformance",
 ]
 __version__ = "0.1.0"
