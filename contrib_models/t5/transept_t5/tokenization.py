@@ -14,7 +14,13 @@ from transept_tokenizers.aligned_text import AlignedText
 from transept_tokenizers.backends import unigram_backend
 from transept_tokenizers.charsmap import Charsmap
 from transept_tokenizers.fast import PreTrainedTokenizerFast
-from transept_tokenizers.sentencepiece_model import PieceKind, SentencePieceModel, read_sentencepiece_model
+from transept_tokenizers.sentencepiece_model import (
+    Piece,
+    PieceKind,
+    SentencePieceModel,
+    encoded_model,
+    read_sentencepiece_model,
+)
 from transept_tokenizers.slow import PreTrainedTokenizer
 from transept_tokenizers.tokenization import AddedToken, PreTrainedTokenizerBase
 from transept_tokenizers.unicode_classes import is_white_space
@@ -180,18 +186,25 @@ class T5Tokenizer(Sentinels, PreTrainedTokenizer):
         return join_meta_space(join_bytes(tokens) if self.unigram.byte_fallback else list(tokens))
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write `spiece.model`, as it was read.
-
-        Raises:
-            TokenizerError: the tokenizer was made of a `tokenizer.json`.
-        """
-        if self._model_file is None:
-            raise TokenizerError(
-                "There is no `spiece.model` to write: this tokenizer was made of a `tokenizer.json`. Save the fast one."
-            )
+        """Write `spiece.model`: as it was read, or made anew of a `tokenizer.json`'s pieces."""
+        data = self._model_file
+        if data is None:
+            vocab = self.unigram.scores.items()
+            pieces = [Piece(text, score, self._kind(text)) for text, score in vocab if not _SENTINEL.fullmatch(text)]
+            rules = b"" if self.charsmap is None else self.charsmap.compiled
+            unk_id, byte_fallback = self.unigram.unk_id, self.unigram.byte_fallback
+            data = encoded_model(pieces, unk_id=unk_id, byte_fallback=byte_fallback, charsmap=rules)
         path = Path(save_directory) / (f"{filename_prefix}-spiece.model" if filename_prefix else "spiece.model")
-        atomic_write_bytes(path, self._model_file)
+        atomic_write_bytes(path, data)
         return (str(path),)
+
+    def _kind(self, piece: str) -> PieceKind:
+        index = self.unigram.ids[piece]
+        if index == self.unigram.unk_id:
+            return PieceKind.UNKNOWN
+        if index in self._added.by_id:
+            return PieceKind.CONTROL if self._added.by_id[index].special else PieceKind.USER_DEFINED
+        return PieceKind.BYTE if self.unigram.byte_fallback and join_bytes([piece]) != [piece] else PieceKind.NORMAL
 
     def _saved_settings(self) -> dict[str, Any]:
         return {**super()._saved_settings(), "extra_ids": self.extra_ids, "legacy": self.legacy}
@@ -205,7 +218,7 @@ class T5Tokenizer(Sentinels, PreTrainedTokenizer):
         if rules and rules[0].get("type") == "Precompiled":
             charsmap = _decoded(rules.pop(0), path)
         kinds = tuple(str(part.get("type")) for part in (*rules, *words))
-        scheme = words[-1].get("prepend_scheme", "always") if words else None
+        scheme = str(words[-1].get("prepend_scheme", "always")) if words else ""
         legacy = {(("WhitespaceSplit", "Metaspace"), "always"): True, (("Strip", "Replace", "Metaspace"), "first"): False}
         if (kinds, scheme) not in legacy:
             return super()._from_tokenizer_json(path, settings)
@@ -277,7 +290,7 @@ class T5TokenizerFast(Sentinels, PreTrainedTokenizerFast):
             super().__init__(**settings)
             listed = {*self.extra_special_tokens}
             mine = [token for token in self.added_tokens_encoder if _SENTINEL.fullmatch(token)]
-            self.extra_special_tokens = [*self._extra_special_tokens, *sorted({*mine} - listed, key=_number)]
+            self.extra_special_tokens = [*self.extra_special_tokens, *sorted({*mine} - listed, key=_number)]
             self.extra_ids = len(mine)
             if extra_ids not in (None, self.extra_ids):
                 raise TokenizerError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Self
 
-__all__ = ["AlignedText"]
+__all__ = ["AlignedText", "Span"]
 
 Span = tuple[int, int]
+"""(start, end) in characters, the end exclusive."""
 
 
 class AlignedText:

@@ -35,13 +35,13 @@ class Charsmap:
         size = struct.unpack_from("<I", compiled)[0] if len(compiled) >= 4 else 0
         if size == 0 or size % 4 or 4 + size > len(compiled):
             raise CorruptFileError(f"Normalization rules of {len(compiled)} bytes claim a trie of {size}: they are damaged.")
-        self._compiled = compiled
+        self.compiled = compiled
         self._units = struct.unpack_from(f"<{size // 4}I", compiled, 4)
         self._replacements = compiled[4 + size :]
         self._replaced = functools.lru_cache(maxsize=1 << 16)(self._replacement)
 
     def __reduce__(self) -> tuple[type[Charsmap], tuple[bytes]]:
-        return Charsmap, (self._compiled,)
+        return Charsmap, (self.compiled,)
 
     def normalized(self, text: AlignedText) -> AlignedText:
         """The text with every rule applied."""

@@ -119,7 +119,7 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
         names = {name: each for name, each in cls.vocab_files_names.items() if name not in settings}
         paths = {name: location.fetch(each) for name, each in names.items()}
         if cls.vocab_files_names and all(path is not None for path in paths.values()):
-            return cls(**paths, **settings)
+            return cls(**{**settings, **paths})
         missing = [names[name] for name, path in paths.items() if path is None]
         raise TokenizerError(
             f"`{location.name}` has no `{TOKENIZER_FILE}`, which `{cls.__name__}` is made of"
@@ -223,24 +223,24 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
             TokenizerError: one of the tokens is not set.
         """
         unset = [name for name, token in tokens.items() if token is None]
+        given = {name: token for name, token in tokens.items() if token is not None}
         if unset:
             raise TokenizerError(f"`{type(self).__name__}` puts {shorten(unset)} around texts, which is not set: pass a token.")
-        special = [
-            {"id": name, "ids": [self.convert_tokens_to_ids(token)], "tokens": [token]} for name, token in tokens.items()
-        ]
+        special = [{"id": name, "ids": [self.convert_tokens_to_ids(token)], "tokens": [token]} for name, token in given.items()]
         self._tokenizer.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=special)
 
     def _view(self, truncation: Truncation | None, split_special_tokens: bool) -> tokenizers.Tokenizer:
         """A tokenizer with the same parts and vocabulary, shared and not copied, that cuts as asked."""
         whole = self._tokenizer
         view = tokenizers.Tokenizer(whole.model)
-        for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        for part in ("normalizer", "pre_tokenizer", "decoder"):
             if getattr(whole, part) is not None:
                 setattr(view, part, getattr(whole, part))
         added = whole.get_added_tokens_decoder()
         view.add_tokens([added[index] for index in sorted(added)])
         if view.get_added_tokens_decoder().keys() != added.keys():  # ids with gaps: only a true copy keeps them
             view = copy.deepcopy(whole)
+            view.post_processor = None
         view.encode_special_tokens = split_special_tokens
         if truncation is not None:
             view.enable_truncation(
@@ -249,6 +249,8 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
                 strategy=truncation.strategy,
                 direction=truncation.side,
             )
+        if whole.post_processor is not None:  # last: else the stride is weighed with special tokens that nobody may ask for
+            view.post_processor = whole.post_processor
         return view
 
     def _encode_batch(

@@ -1,4 +1,4 @@
-"""What a SentencePiece model file says (`spiece.model`, `tokenizer.model`): a protocol buffer, read field by field.
+"""What a SentencePiece model file says (`spiece.model`, `tokenizer.model`): a protocol buffer, read and written field by field.
 
 Only what tokenizers need is kept: pieces with their scores and kinds, the algorithm, the normalization rules
 (sentencepiece_model.proto of https://github.com/google/sentencepiece).
@@ -7,7 +7,7 @@ Only what tokenizers need is kept: pieces with their scores and kinds, the algor
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from transept.errors import CorruptFileError, TokenizerError
 
-__all__ = ["Piece", "PieceKind", "SentencePieceModel", "read_sentencepiece_model"]
+__all__ = ["Piece", "PieceKind", "SentencePieceModel", "encoded_model", "read_sentencepiece_model"]
 
 _MOST_BYTES = 256 << 20
 
@@ -56,7 +56,7 @@ _ALGORITHMS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # field numbers of ModelProto, SentencePiece, TrainerSpec, NormalizerSpec
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _TEXT, _SCORE, _KIND = 1, 2, 3
-_MODEL_TYPE, _BYTE_FALLBACK, _UNK_ID = 3, 35, 40
+_MODEL_TYPE, _VOCAB_SIZE, _BYTE_FALLBACK, _UNK_ID = 3, 4, 35, 40
 _CHARSMAP = 2
 
 
@@ -90,6 +90,41 @@ def read_sentencepiece_model(path: Path) -> SentencePieceModel:
             f"`{path}` is not a SentencePiece model, or is damaged ({error}). Download it again.", path=str(path)
         ) from error
     return model
+
+
+def encoded_model(pieces: Sequence[Piece], *, unk_id: int, byte_fallback: bool, charsmap: bytes) -> bytes:
+    """The file of a unigram model with these pieces and normalization rules."""
+    trainer: dict[int, int | float | bytes] = {
+        _MODEL_TYPE: 1,
+        _VOCAB_SIZE: len(pieces),
+        _BYTE_FALLBACK: int(byte_fallback),
+        _UNK_ID: unk_id,
+    }
+    messages: list[tuple[int, dict[int, int | float | bytes]]] = [
+        (_PIECES, {_TEXT: piece.text.encode("utf-8"), _SCORE: float(piece.score), _KIND: int(piece.kind)}) for piece in pieces
+    ]
+    messages += [(_TRAINER, trainer), (_NORMALIZER, {_CHARSMAP: charsmap})]
+    return b"".join(_encoded(number, _message(fields)) for number, fields in messages)
+
+
+def _message(fields: Mapping[int, int | float | bytes]) -> bytes:
+    return b"".join(_encoded(number, value) for number, value in fields.items())
+
+
+def _encoded(number: int, value: int | float | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return _encoded_varint(number << 3 | 2) + _encoded_varint(len(value)) + value
+    if isinstance(value, float):
+        return _encoded_varint(number << 3 | 5) + struct.pack("<f", value)
+    return _encoded_varint(number << 3) + _encoded_varint(value)
+
+
+def _encoded_varint(value: int) -> bytes:
+    made = bytearray()
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*made, value])
 
 
 def _piece(message: memoryview) -> Piece:

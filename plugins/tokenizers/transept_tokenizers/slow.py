@@ -263,8 +263,8 @@ class PreTrainedTokenizer(ChatTemplates, SpecialTokenLayout):
     @property
     def vocab(self) -> dict[str, int]:
         """Every token with its id. Setting it sets the learned ones."""
-        if self._all_tokens is None:
-            self._all_tokens = self.get_vocab()
+        if self._all_tokens is None or not self._vocab:
+            self._all_tokens = PreTrainedTokenizer.get_vocab(self) if self._vocab else self.get_vocab()
         return self._all_tokens
 
     @vocab.setter
@@ -277,8 +277,7 @@ class PreTrainedTokenizer(ChatTemplates, SpecialTokenLayout):
 
     def get_vocab(self) -> dict[str, int]:
         added = self.__dict__.get("_added")  # a subclass may look at its vocabulary before it calls `__init__`
-        forms = {} if added is None else {added.normalized_forms[index]: index for index in sorted(added.by_id)}
-        return {**self._vocab, **forms}
+        return {**self._vocab, **({} if added is None else added.ids)}
 
     def __len__(self) -> int:
         return len(self.vocab)
@@ -321,7 +320,7 @@ class PreTrainedTokenizer(ChatTemplates, SpecialTokenLayout):
         paths = {name: location.fetch(file) for name, file in names.items()}
         missing = [names[name] for name, path in paths.items() if path is None]
         if not missing:
-            return cls(**paths, **settings)
+            return cls(**{**settings, **paths})
         file = location.fetch(TOKENIZER_FILE)
         if file is not None:
             return cls._from_tokenizer_json(file, settings)

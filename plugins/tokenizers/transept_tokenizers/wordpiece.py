@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 
-from .aligned_text import AlignedText
+from .aligned_text import AlignedText, Span
 from .unicode_classes import decomposed, is_control, is_nonspacing_mark, is_punctuation, is_white_space
 
 __all__ = ["BasicTokenizer", "WordPiece", "join_word_pieces"]
@@ -76,7 +76,9 @@ class BasicTokenizer:
         """The cleaned text."""
         if not self.never_split:
             return text.mapped(self._normalize_character)
-        spans, pieces, end = [], [], 0
+        spans: list[Span] = []
+        pieces: list[str] = []
+        end = 0
         for word in text.words(is_white_space):
             kept = word if word.text in self.never_split else word.mapped(self._normalize_character)
             if pieces:
