@@ -159,6 +159,25 @@ def test_settings_of_a_call_go_before_tokenizer_json(small: Path, tmp_path: Path
         assert changed("hello world")["input_ids"] == expected(" hello world")["input_ids"]
 
 
+@pytest.mark.parametrize(
+    "around", [{"add_bos_token": True}, {"add_eos_token": True}, {"add_bos_token": True, "add_eos_token": True}]
+)
+def test_special_tokens_around_texts_are_read_out_of_tokenizer_json(
+    small: Path, transformers: Any, tmp_path: Path, around: dict[str, bool]
+) -> None:
+    theirs = transformers.GPT2Tokenizer.from_pretrained(small, bos_token="!", **around)
+    theirs.save_pretrained(tmp_path)
+    for kind in (GPT2Tokenizer, GPT2TokenizerFast):
+        opened = kind.from_pretrained(tmp_path)
+        assert opened("hello", "world")["input_ids"] == theirs("hello", "world")["input_ids"]
+    file = tmp_path / "tokenizer.json"
+    value = json.loads(file.read_text(encoding="utf-8"))
+    value["post_processor"] = {"type": "Sequence", "processors": [value["post_processor"]]}
+    file.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(TokenizerError, match="use_fast=False"):
+        GPT2Tokenizer.from_pretrained(tmp_path)
+
+
 def test_the_auto_class_gives_the_kind_that_is_asked_for(small: Path) -> None:
     (small / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     assert type(AutoTokenizer.from_pretrained(small)) is GPT2TokenizerFast

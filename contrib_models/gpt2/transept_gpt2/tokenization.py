@@ -12,6 +12,7 @@ from transept_tokenizers.backends import byte_bpe_backend
 from transept_tokenizers.byte_bpe import ByteBPE, byte_words, bytes_of_tokens, in_byte_characters
 from transept_tokenizers.fast import PreTrainedTokenizerFast
 from transept_tokenizers.slow import PreTrainedTokenizer
+from transept_tokenizers.tokenization.added_token import as_added_token
 from transept_tokenizers.vocabulary_files import (
     added_tokens,
     checked_merges,
@@ -138,29 +139,35 @@ class GPT2Tokenizer(PreTrainedTokenizer):
     def _from_tokenizer_json(cls, path: Path, settings: dict[str, Any]) -> Self:
         value = read_tokenizer_json(path, "BPE")
         words, model = value.get("pre_tokenizer") or {}, value["model"]
-        special = [
-            piece["SpecialToken"]["id"]
-            for piece in (value.get("post_processor") or {}).get("single", ())
-            if "SpecialToken" in piece
-        ]
+        around = _around_texts(value.get("post_processor") or {}, {**_SPECIAL, **settings})
         odd = [
             model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
         ]
-        if (
-            value.get("normalizer")
-            or words.get("type") != "ByteLevel"
-            or words.get("use_regex") is False
-            or any(odd)
-            or special
-        ):
+        usual = words.get("type") == "ByteLevel" and words.get("use_regex") is not False and not value.get("normalizer")
+        if not usual or any(odd) or around is None:
             return super()._from_tokenizer_json(path, settings)
         listed = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges") or ()]
         inside = {
             "vocab": checked_vocabulary(model.get("vocab"), str(path)),
             "merges": listed,
             "add_prefix_space": bool(words.get("add_prefix_space")),
+            "add_bos_token": around[0],
+            "add_eos_token": around[1],
         }
         return cls(**{**inside, **settings, "added_tokens_decoder": added_tokens(value, settings)})
+
+
+def _around_texts(processor: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[bool, bool] | None:
+    """Whether a post-processor puts `bos_token` before a text and `eos_token` after it; None where it does something else."""
+    if processor.get("type") in (None, "ByteLevel"):
+        return False, False
+    if processor.get("type") != "TemplateProcessing":
+        return None
+    names = [piece["SpecialToken"]["id"] if "SpecialToken" in piece else None for piece in processor.get("single", ())]
+    texts = [str(processor["special_tokens"][name]["tokens"][0]) if name is not None else None for name in names]
+    bos, eos = (as_added_token(settings[name], name).content for name in ("bos_token", "eos_token"))
+    shapes = {(bos, None): (True, False), (None, eos): (False, True), (bos, None, eos): (True, True), (None,): (False, False)}
+    return shapes.get(tuple(texts))
 
 
 class GPT2TokenizerFast(PreTrainedTokenizerFast):
