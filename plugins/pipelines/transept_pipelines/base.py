@@ -99,13 +99,15 @@ class Pipeline:
 
     # -- what a task says ----------------------------------------------------------------------------------------------
 
-    def preprocess(self, item: Any, **parameters: Any) -> Any:
+    # `*args, **kwargs`: type checkers then let a subclass name its own parameters
+
+    def preprocess(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    def _forward(self, inputs: dict[str, Any], **parameters: Any) -> Mapping[str, Any]:
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    def postprocess(self, outputs: Any, **parameters: Any) -> Any:
+    def postprocess(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     def further_parameters(self) -> Collection[str]:

@@ -142,7 +142,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             for first, last, score in best_spans(start * inside, end * inside, top_k, max_answer_len):
                 span = self._characters(window, first, last, align_to_words)
                 found[span] = max(score, found.get(span, 0.0))
-        answers = [
+        answers: list[dict[str, Any]] = [
             {"score": score, "start": start, "end": end, "answer": context[start:end]} for (start, end), score in found.items()
         ]
         if handle_impossible_answer and self.tokenizer.cls_token_id is not None:

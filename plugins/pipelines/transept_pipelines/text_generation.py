@@ -57,7 +57,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         max_new_tokens: int | None = None,
         tokenizer_encode_kwargs: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        options = {"add_special_tokens": add_special_tokens, "truncation": truncation}
+        options: dict[str, Any] = {"add_special_tokens": add_special_tokens, "truncation": truncation}
         options["max_length"] = max_length if truncation else None
         options = {name: value for name, value in options.items() if value is not None} | dict(tokenizer_encode_kwargs or {})
         if is_chat(item):

@@ -142,7 +142,7 @@ class TokenClassificationPipeline(ChunkPipeline):
                 continue
             word, goes_on = self.tokenizer.convert_ids_to_tokens(token), False
             start, end = offsets[index] if offsets is not None else (None, None)
-            if start is not None:
+            if start is not None and end is not None:
                 if token == self.tokenizer.unk_token_id:
                     word = part["sentence"][start:end]
                 else:

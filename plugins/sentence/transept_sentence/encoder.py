@@ -344,14 +344,16 @@ class SentenceEncoder(nn.Module):
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
         """Write transformer, tokenizer, stages and settings as a sentence-transformers checkpoint; `modules.json` comes last."""
         folder = Path(save_directory)
-        self.transformer.save_pretrained(folder)
+        transformer: Any = self.transformer
+        transformer.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
         for place, stage in enumerate(self.stages, start=1):
             kind = type(stage).__name__
             path = f"{place}_{kind}"
             (folder / path).mkdir(parents=True, exist_ok=True)
-            if config := stage.to_config():
+            of_stage: Any = stage
+            if config := of_stage.to_config():
                 _write(folder / path / "config.json", config)
             if isinstance(stage, Dense):
                 save_tensors(folder / path, stage.state_dict())
