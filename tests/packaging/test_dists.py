@@ -88,6 +88,15 @@ def test_a_dist_imports_only_what_it_declares(folder: Path) -> None:
     assert not undeclared, f"{project(folder)['name']} imports {sorted(undeclared)} and declares {sorted(declared(folder))}"
 
 
+def test_the_core_stands_on_the_contract_alone() -> None:
+    """The floors below the plugins: the contract imports nothing of ours, the core nothing but the contract."""
+    ours = {package(folder).name for folder in DISTS}
+    assert imported(ROOT / "hookspecs") & ours <= {"transept_hookspecs"}
+    assert imported(ROOT / "core") & ours <= {"transept", "transept_hookspecs"}
+    assert {name for name in declared(ROOT / "core") if name.startswith("transept")} == {"transept-hookspecs"}
+    assert not [name for name in declared(ROOT / "hookspecs") if name.startswith("transept")]
+
+
 @pytest.mark.parametrize("folder", DISTS, ids=lambda folder: folder.name)
 def test_a_plugin_module_imports_only_the_hookspecs(folder: Path) -> None:
     file = package(folder) / "plugin.py"
