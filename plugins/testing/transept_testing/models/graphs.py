@@ -32,7 +32,7 @@ class GraphChecks(ModelSuite, standard=True):
         if not self.supports_compile:
             pytest.skip("`supports_compile` is False")
         model = self.model(head)
-        batch, _, places = self.padded(head)
+        batch, places = self.masked(head)
         arguments = self._graph_arguments(head)
         compiled = torch.compile(model, fullgraph=True, backend="eager")
         inputs = self.inputs(head)
@@ -62,7 +62,7 @@ class GraphChecks(ModelSuite, standard=True):
             pytest.skip("`supports_export` is False")
         model, constant = self.model(head), self._graph_arguments(head)
         inputs = self._traceable(head, 3, 9)
-        program = torch.export.export(model, (), {**inputs, **constant}, dynamic_shapes=_dynamic(inputs, constant))
+        program = torch.export.export(model, (), {**inputs, **constant}, dynamic_shapes=self._dynamic(inputs, constant))
         other = {**self._traceable(head, 2, 6), **constant}
         assert_outputs_equal(program.module()(**other), model(**other), self.tolerance, "exported, of another batch and length")
 
@@ -82,7 +82,7 @@ class GraphChecks(ModelSuite, standard=True):
                 model,
                 (),
                 kwargs={**inputs, **constant},
-                dynamic_shapes=_dynamic(inputs, constant),
+                dynamic_shapes=self._dynamic(inputs, constant),
                 dynamo=True,
                 verbose=False,
             )
@@ -108,13 +108,13 @@ class GraphChecks(ModelSuite, standard=True):
 
     def _traceable(self, case: Case, batch: int, length: int) -> dict[str, Tensor]:
         inputs = self.inputs(case, batch=batch, length=length)
-        return {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}
+        return {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])} if self.reads_text else inputs
 
-
-def _dynamic(inputs: Mapping[str, Tensor], constant: Mapping[str, Any]) -> dict[str, Any]:
-    """Batch first and sequence last may be of any size."""
-    free = torch.export.Dim.DYNAMIC
-    shapes: dict[str, Any] = dict.fromkeys(constant)
-    for name, value in inputs.items():
-        shapes[name] = {0: free} if name == "mc_token_ids" else {0: free, value.dim() - 1: free}
-    return shapes
+    def _dynamic(self, inputs: Mapping[str, Tensor], constant: Mapping[str, Any]) -> dict[str, Any]:
+        """Batch first, and of ids sequence last, may be of any size."""
+        free = torch.export.Dim.DYNAMIC
+        shapes: dict[str, Any] = dict.fromkeys(constant)
+        for name, value in inputs.items():
+            sequence = value.dim() - 1 if name.endswith(("input_ids", "attention_mask", "token_type_ids")) else 0
+            shapes[name] = {0: free, sequence: free}
+        return shapes

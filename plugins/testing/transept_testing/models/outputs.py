@@ -22,7 +22,7 @@ class OutputChecks(ModelSuite, standard=True):
         inputs = self.inputs(case)
         found = dict(tensors_of(self.model(case)(**inputs)))
         assert found, "the output holds no tensor"
-        batch = inputs["input_ids"].shape[0]
+        batch = next(iter(inputs.values())).shape[0]
         for name, tensor in found.items():
             assert torch.isfinite(tensor).all(), (
                 f"`{name}` holds NaN or infinity: look at masks, norms and uninitialised buffers"
@@ -46,7 +46,7 @@ class OutputChecks(ModelSuite, standard=True):
 
     @torch.no_grad()
     def test_nothing_is_read_back_from_a_device(self, head: Case) -> None:
-        batch, _, _ = self.padded(head)
+        batch, _ = self.masked(head)
         model = self.model(head).to("meta")
         try:  # of a meta tensor no value can be read
             output = model(**{name: value.to("meta") for name, value in batch.items()})
@@ -126,7 +126,8 @@ class OutputChecks(ModelSuite, standard=True):
             model(**inputs, attention_masks=torch.ones(2, 9))
 
     @torch.no_grad()
-    def test_embeddings_in_place_of_ids(self, head: Case) -> None:
+    def test_embeddings_in_place_of_ids(self, text_head: Case) -> None:
+        head = text_head
         if not self.supports_inputs_embeds or not self.takes(head, "inputs_embeds"):
             pytest.skip("the class takes no `inputs_embeds`")
         model, inputs = self.model(head), self.inputs(head)
@@ -136,11 +137,12 @@ class OutputChecks(ModelSuite, standard=True):
         assert_outputs_equal(model(**embeds), model(**inputs), 1e-6, "embeddings in place of ids")
 
     @torch.no_grad()
-    def test_positions_may_be_given(self, head: Case) -> None:
+    def test_positions_may_be_given(self, text_head: Case) -> None:
+        head = text_head
         if not self.takes(head, "position_ids"):
             pytest.skip("the class takes no `position_ids`")
         model, inputs = self.model(head), self.inputs(head)
-        positions = torch.arange(inputs["input_ids"].shape[-1])[None]
+        positions = self.first_position + torch.arange(inputs["input_ids"].shape[-1])[None]
         if head.task == "multiple_choice":
             positions = positions.expand_as(inputs["input_ids"])
         assert_outputs_equal(model(**inputs, position_ids=positions), model(**inputs), 1e-6, "with positions given")

@@ -50,7 +50,7 @@ class PeerChecks(ModelSuite, standard=True):
         batch, _, places = self.padded(case, side=padding_side)
         # where positions are counted differs only for rows that are padded on the left: both are told
         if padding_side == "left" and self.takes(case, "position_ids"):
-            batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+            batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0) + self.first_position
         batch |= self._without_cache(case)
         found, expected = ours(**batch), peer(**batch)
         assert list(found) == list(expected)

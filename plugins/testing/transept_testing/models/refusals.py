@@ -19,7 +19,8 @@ class RefusalChecks(ModelSuite, standard=True):
 
     @torch.no_grad()
     @pytest.mark.parametrize("which", ["one past the last", "negative"])
-    def test_ids_outside_the_vocabulary(self, head: Case, which: str) -> None:
+    def test_ids_outside_the_vocabulary(self, text_head: Case, which: str) -> None:
+        head = text_head
         model, inputs = self.model(head), self.inputs(head)
         size = model.get_input_embeddings().weight.shape[0]
         wrong = size if which == "one past the last" else -1
@@ -30,7 +31,8 @@ class RefusalChecks(ModelSuite, standard=True):
 
     @torch.no_grad()
     @pytest.mark.parametrize("shape", ["no sequence", "no token"])
-    def test_an_empty_batch(self, head: Case, shape: str) -> None:
+    def test_an_empty_batch(self, text_head: Case, shape: str) -> None:
+        head = text_head
         model, inputs = self.model(head), self.inputs(head)
         empty = {
             name: value[:0] if shape == "no sequence" else value[..., :0] if name != "mc_token_ids" else value
@@ -42,7 +44,7 @@ class RefusalChecks(ModelSuite, standard=True):
     @torch.no_grad()
     def test_a_sequence_past_the_last_position(self, bounded_head: Case) -> None:
         head, model = bounded_head, self.model(bounded_head)
-        longest = int(model.config.get(str(self.position_table)))
+        longest = int(model.config.get(str(self.position_table))) - self.first_position
         fits = self.inputs(head, length=longest)
         if "decoder_input_ids" in fits:
             fits["decoder_input_ids"] = fits["decoder_input_ids"][:, :5]
@@ -52,7 +54,8 @@ class RefusalChecks(ModelSuite, standard=True):
             model(**inputs)
 
     @torch.no_grad()
-    def test_a_mask_of_another_shape(self, head: Case) -> None:
+    def test_a_mask_of_another_shape(self, text_head: Case) -> None:
+        head = text_head
         model, inputs = self.model(head), self.inputs(head)
         if head.task == "multiple_choice":
             pytest.skip("the choices' mask is folded before it is looked at")
@@ -60,7 +63,8 @@ class RefusalChecks(ModelSuite, standard=True):
             model(**inputs, attention_mask=torch.ones(2, 4))
 
     @torch.no_grad()
-    def test_ids_and_embeddings_together(self, head: Case) -> None:
+    def test_ids_and_embeddings_together(self, text_head: Case) -> None:
+        head = text_head
         if not self.supports_inputs_embeds or not self.takes(head, "inputs_embeds"):
             pytest.skip("the class takes no `inputs_embeds`")
         model, inputs = self.model(head), self.inputs(head)

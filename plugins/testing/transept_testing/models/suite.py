@@ -41,7 +41,7 @@ class ModelSuite(Conformance, standard=True):
 
     Tests take a `head` (each class in the tiny shape) or a `case` (each class in each shape), or those of a kind:
     `trained_…` has a loss, a `task_head` is no base, a `labelled_head` is as wide as there are labels, a `bounded_head` has a last
-    position, a `cross_head` serves an encoder's states.
+    position, a `text_head` reads token ids, a `cross_head` serves an encoder's states.
     """
 
     model_type: ClassVar[str]
@@ -59,6 +59,8 @@ class ModelSuite(Conformance, standard=True):
     tolerance: ClassVar[float] = 1e-4
     """Largest difference that counts as equal in float32, relative to the largest value."""
 
+    reads_text: ClassVar[bool] = True
+    """Token ids come in. False, for images and sound: override `inputs`; what is about ids and padding is left out."""
     supports_hidden_states: ClassVar[bool] = True
     supports_attention_weights: ClassVar[bool] = True
     supports_cache: ClassVar[bool] = True
@@ -76,6 +78,8 @@ class ModelSuite(Conformance, standard=True):
     """Sides on which padding changes nothing. Positions that are counted from a table's start rule out "left"."""
     position_table: ClassVar[str | None] = None
     """The configuration's field that says how many positions the model has; None: it has no table that could end."""
+    first_position: ClassVar[int] = 0
+    """The number of a row's first position; a table's rows before it are for something else."""
     cross_attention: ClassVar[Mapping[str, Any]] = {"is_decoder": True, "add_cross_attention": True}
     labelled: ClassVar[Sequence[str]] = ("sequence_classification", "token_classification", "image_classification")
     """Tasks whose head has a size that `num_labels` decides."""
@@ -118,10 +122,12 @@ class ModelSuite(Conformance, standard=True):
             "trained_head": trained,
             "trained_case": lambda: cases(trained()),
             "task_head": lambda: heads(lambda task: task != "base") if "base" in self.tasks() else [],
+            "text_head": lambda: heads() if self.reads_text else [],
+            "text_case": lambda: cases(heads()) if self.reads_text else [],
             "labelled_head": lambda: heads(lambda task: task in self.labelled),
             "bounded_head": lambda: heads() if self.position_table is not None else [],
             "cross_head": lambda: heads(lambda task: task in self.cross_attending) if self.supports_cross_attention else [],
-            "padding_side": lambda: self.padding_sides,
+            "padding_side": lambda: self.padding_sides if self.reads_text else [],
             "kernel": lambda: registry.keys("attention"),
         }
 
@@ -256,6 +262,17 @@ class ModelSuite(Conformance, standard=True):
             for index, argument in enumerate(("start_positions", "end_positions")):
                 found[argument] = token_ids(output.start_logits.shape[:1], list(range(output.start_logits.shape[1])), index)
         return found
+
+    def main_input(self, case: Case) -> str:
+        """The argument that the model reads: `input_ids`, `pixel_values`, …"""
+        return str(self.model_class(case).main_input_name)
+
+    def masked(self, case: Case) -> tuple[dict[str, Tensor], list[slice]]:
+        """A batch of two, padded and with a mask where the model reads text, and where each row's tokens stand."""
+        if self.reads_text:
+            batch, _, places = self.padded(case)
+            return batch, places
+        return self.inputs(case), [slice(None), slice(None)]
 
     def padded(
         self, case: Case, lengths: Sequence[int] = (9, 5), side: str = "right", **changes: Any

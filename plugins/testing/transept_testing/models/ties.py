@@ -35,7 +35,8 @@ class TieChecks(ModelSuite, standard=True):
         assert len(stored) == expected, f"{len(stored)} tensors are saved of {expected}: {sorted(stored)}"
 
     @torch.no_grad()
-    def test_the_vocabulary_grows_and_shrinks(self, case: Case, tmp_path: Path) -> None:
+    def test_the_vocabulary_grows_and_shrinks(self, text_case: Case, tmp_path: Path) -> None:
+        case = text_case
         if not self.supports_resizing:
             pytest.skip("`supports_resizing` is False")
         model, inputs = self.model(case), self.inputs(case)
@@ -52,17 +53,20 @@ class TieChecks(ModelSuite, standard=True):
         model.resize_token_embeddings(size)
         _assert_old_tokens_keep(model(**inputs), expected, size, "after shrinking again")
 
-    def test_embeddings_are_found_and_replaced(self, head: Case) -> None:
-        model = self.model(head)
+    def test_embeddings_are_found_and_replaced(self, text_head: Case) -> None:
+        model = self.model(text_head)
         old = model.get_input_embeddings()
         assert old.weight.shape[0] == model.config.vocab_size
         new = torch.nn.Embedding(*old.weight.shape)
         model.set_input_embeddings(new)
         assert model.get_input_embeddings() is new
+
+    def test_the_base_model_is_found(self, task_head: Case) -> None:
+        model = self.model(task_head)
         prefix = type(model).base_model_prefix
         # a head whose parameters have the base's own names holds its parts itself, as encoder–decoders do
-        alike = "base" in self.tasks() and not self._names(head).isdisjoint(self._names(Case("base")))
-        if head.task != "base" and prefix and not alike:
+        alike = not self._names(task_head).isdisjoint(self._names(Case("base")))
+        if prefix and not alike:
             assert model.base_model is not model, f"`{type(model).__name__}` holds no base model under `{prefix}`"
 
     def _names(self, case: Case) -> set[str]:
