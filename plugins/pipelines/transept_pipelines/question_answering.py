@@ -7,6 +7,7 @@ windows that overlap, and the first token stands for "there is no answer".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from transept.errors import InputError, did_you_mean
 
 from .base import ChunkPipeline
 from .inputs import Inputs, sort_inputs
-from .model_inputs import fitting
+from .model_inputs import fitting, knows_characters
 
 __all__ = ["QuestionAnsweringPipeline", "best_spans"]
 
@@ -63,8 +64,10 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         max_question_len: int = 64,
     ) -> Iterator[dict[str, Any]]:
         question, context = _question_of(item)
-        if not getattr(self.tokenizer, "is_fast", False):
-            raise InputError("Question answering needs to know which characters a token stands for: use a fast tokenizer.")
+        if not self._has_offsets:
+            raise InputError(
+                "Question answering needs to know which characters a token stands for, and this tokenizer does not say: use the fast one."
+            )
         question = self._cut(question, max_question_len)
         length = min(384 if max_seq_len is None else max_seq_len, self.tokenizer.model_max_length, self._positions())
         special = self.tokenizer.num_special_tokens_to_add(pair=True)
@@ -99,6 +102,10 @@ class QuestionAnsweringPipeline(ChunkPipeline):
                 "words": torch.tensor([spans]),
                 "context": context,
             }
+
+    @cached_property
+    def _has_offsets(self) -> bool:
+        return knows_characters(self.tokenizer)
 
     def _positions(self) -> int:
         return getattr(self.model.config, "max_position_embeddings", None) or 1 << 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from transept.errors import InputError
@@ -11,7 +12,7 @@ from transept.errors import InputError
 from .base import ChunkPipeline
 from .entities import AggregationStrategy, LabelledToken, entities_of, merge_overlaps, strategy_of
 from .inputs import Inputs, sort_inputs
-from .model_inputs import fitting
+from .model_inputs import fitting, knows_characters
 
 __all__ = ["TokenClassificationPipeline"]
 
@@ -54,8 +55,7 @@ class TokenClassificationPipeline(ChunkPipeline):
         delimiter: str | None = None,
         offset_mapping: Sequence[tuple[int, int]] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        fast = bool(getattr(self.tokenizer, "is_fast", False))
-        self._check(strategy_of(aggregation_strategy), stride, is_split_into_words, fast)
+        self._check(strategy_of(aggregation_strategy), stride, is_split_into_words)
         sentence, starts = self._sentence(item, is_split_into_words, " " if delimiter is None else delimiter)
         limited = self.tokenizer.model_max_length < 1 << 30
         encoded = self.tokenizer(
@@ -63,12 +63,12 @@ class TokenClassificationPipeline(ChunkPipeline):
             truncation=limited,
             is_split_into_words=is_split_into_words,
             return_special_tokens_mask=True,
-            return_offsets_mapping=fast,
+            return_offsets_mapping=self._has_offsets,
             return_tensors="pt",
             **({"return_overflowing_tokens": True, "stride": stride, "padding": True} if stride is not None else {}),
         )
         self.check_not_empty(encoded, sentence)
-        if stride is None and fast and any(encoding.overflowing for encoding in encoded.encodings or ()):
+        if stride is None and self._has_offsets and any(encoding.overflowing for encoding in encoded.encodings or ()):
             warnings.warn(
                 f"A text is longer than the {self.tokenizer.model_max_length} tokens that the model takes, and its end was cut off: "
                 'pass `stride=` (and an `aggregation_strategy` other than "none") to read it in parts.',
@@ -84,11 +84,15 @@ class TokenClassificationPipeline(ChunkPipeline):
                 inputs["offset_mapping"] = inputs["offset_mapping"] + moved[None, :, None]
             yield {**inputs, "sentence": sentence}
 
-    def _check(self, strategy: AggregationStrategy, stride: int | None, split: bool, fast: bool) -> None:
-        if not fast and (strategy.by_word or stride is not None or split):
+    @cached_property
+    def _has_offsets(self) -> bool:
+        return knows_characters(self.tokenizer)
+
+    def _check(self, strategy: AggregationStrategy, stride: int | None, split: bool) -> None:
+        if not self._has_offsets and (strategy.by_word or stride is not None or split):
             what = "`stride`" if stride is not None else "`is_split_into_words`" if split else f"`{strategy.value}`"
             raise InputError(
-                f"{what} needs to know which characters a token stands for, and this tokenizer does not: use a fast one."
+                f"{what} needs to know which characters a token stands for, and this tokenizer does not: use another, such as the fast one."
             )
         if stride is not None and strategy is AggregationStrategy.NONE:
             raise InputError(
@@ -150,9 +154,15 @@ class TokenClassificationPipeline(ChunkPipeline):
             tokens.append(LabelledToken(word, scores[index], index, start, end, goes_on))
         return tokens
 
+    @cached_property
+    def _marks_subwords(self) -> bool:
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            return bool(getattr(backend.model, "continuing_subword_prefix", None))
+        return any(token.startswith("##") for token in self.tokenizer.get_vocab())
+
     def _goes_on(self, word: str, sentence: str, start: int, end: int) -> bool:
         """Whether a token continues a word: by the vocabulary's mark (`##`), else when no space is before it."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if getattr(getattr(backend, "model", None), "continuing_subword_prefix", None):
+        if self._marks_subwords:
             return len(word) != end - start
         return start > 0 and " " not in sentence[start - 1 : start + 1]
