@@ -64,7 +64,7 @@ class TrainingChecks(ModelSuite, standard=True):
         torch.manual_seed(7)
         again, found = gradients(model, inputs)
         assert torch.equal(again, loss), "the loss is another with recomputation: dropout draws anew, or a layer keeps state"
-        assert_gradients_equal(found, expected, 1e-6, "recomputed")
+        assert_gradients_equal(found, expected, 1e-5, "recomputed")
         model.gradient_checkpointing_disable()
         assert not model.is_gradient_checkpointing
 
