@@ -233,6 +233,7 @@ def test_a_tokenizer_that_knows_no_characters(minilm_tagger):
         model_max_length, padding_side, pad_token_id, unk_token_id = 512, "right", 0, known.unk_token_id
         convert_ids_to_tokens = staticmethod(known.convert_ids_to_tokens)
         convert_tokens_to_string = staticmethod(known.convert_tokens_to_string)
+        get_vocab = staticmethod(known.get_vocab)
 
         def __call__(self, text, return_offsets_mapping=False, **arguments):
             assert not return_offsets_mapping
