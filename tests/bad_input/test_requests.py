@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import transept
-from transept import errors
+from transept import errors, registry
 
 
 @pytest.fixture
@@ -29,7 +29,10 @@ def change_config(folder: Path, **values) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def test_an_unknown_model_type_names_the_wheel(folder: Path) -> None:
+def test_an_unknown_model_type_names_the_wheel(folder: Path, monkeypatch) -> None:
+    index = registry._index()  # as if its dist were not installed
+    for kind in ("models", "configs"):
+        monkeypatch.setitem(index.offers, kind, {key: value for key, value in index.offers[kind].items() if key != "qwen3"})
     change_config(folder, model_type="qwen3")
     with pytest.raises(errors.PluginNotFoundError, match="pip install transept-qwen3"):
         transept.AutoModelForCausalLM.from_pretrained(folder)
@@ -198,9 +201,9 @@ class TestGenerate:
         static = {"cache_implementation": "static", "cache_config": {"max_cache_len": 64}}
         assert torch.equal(model.generate(ids, max_new_tokens=4, do_sample=False, **static), want)
 
-    def test_beams_name_their_wheel(self, model) -> None:
-        with pytest.raises(errors.PluginNotFoundError, match="transept-beam"):
-            model.generate(torch.tensor([[5]]), num_beams=4)
+    def test_a_strategy_that_is_not_installed_names_its_wheel(self, model) -> None:
+        with pytest.raises(errors.PluginNotFoundError, match="pip install transept-contrastive"):
+            model.generate(torch.tensor([[5]]), penalty_alpha=0.6, top_k=4, max_new_tokens=2)
 
     def test_a_refused_kernel_leaves_the_model_as_it_was(self, model) -> None:
         ids = torch.tensor([[5, 6]])

@@ -88,6 +88,25 @@ def test_a_dist_imports_only_what_it_declares(folder: Path) -> None:
     assert not undeclared, f"{project(folder)['name']} imports {sorted(undeclared)} and declares {sorted(declared(folder))}"
 
 
+def test_the_hints_name_the_dist_that_offers_a_key() -> None:
+    """What the core says to install for a key is what offers it here."""
+    from transept.discovery import registry
+    from transept.discovery.known import known_dist
+
+    own = {project(folder)["name"] for folder in DISTS} - {"transept"}
+    entries = [entry for entry in registry.entries() if entry.dist in own]
+    wrong = {
+        (entry.kind, entry.key): (hint, entry.dist)
+        for entry in entries
+        if (hint := known_dist(entry.kind, entry.key)) not in (None, entry.dist)
+    }
+    assert not wrong
+    missing = [
+        entry for entry in entries if entry.kind not in ("api", "observers") and known_dist(entry.kind, entry.key) is None
+    ]
+    assert not missing, "a user without the dist is told nothing: add the keys to `transept.discovery.known`"
+
+
 def test_the_core_stands_on_the_contract_alone() -> None:
     """The floors below the plugins: the contract imports nothing of ours, the core nothing but the contract."""
     ours = {package(folder).name for folder in DISTS}

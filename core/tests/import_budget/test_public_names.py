@@ -128,8 +128,8 @@ def test_an_unknown_name_gets_near_misses_and_known_ones_the_pip_command():
         from transept import AutoModle  # noqa: F401
     with pytest.raises(AttributeError, match=r"no `AutoModle`.*Did you mean `AutoModel`"):
         transept.AutoModle  # noqa: B018
-    with pytest.raises(ImportError, match="pip install transept-whisper"):
-        from transept import WhisperForConditionalGeneration  # noqa: F401
+    with pytest.raises(ImportError, match="pip install transept-torchao"):
+        from transept import TorchAoConfig  # noqa: F401
     with pytest.raises(AttributeError, match="pip install transept-trainer"):
         transept.Trainer  # noqa: B018
 

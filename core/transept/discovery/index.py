@@ -156,7 +156,7 @@ def _read_folder(place: str, troubles: list[str]) -> Offers:
         troubles.append(f"`{place}` cannot be read: {error}")
         return []
     for name in names:
-        if not name.endswith((".dist-info", ".egg-info")):
+        if not name.endswith((".dist-info", ".egg-info")) or name.startswith("~"):  # pip's own names while it replaces a dist
             continue
         path = os.path.join(place, name)
         try:

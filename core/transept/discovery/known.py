@@ -36,7 +36,10 @@ _FAMILIES = "albert bart bert distilbert gemma2 gpt2 gpt_neox llama mistral qwen
 _MODELS = {family: f"transept-{family.replace('_', '-')}" for family in _FAMILIES.split()}
 
 _BY_DIST: dict[str, dict[str, str]] = {
-    "tokenizers": {"tokenizers": "PreTrainedTokenizerFast TokenizersBackend", "gguf": "GGUFTokenizer"},
+    "tokenizers": {
+        "tokenizers": "PreTrainedTokenizerFast TokenizersBackend LlamaTokenizer LlamaTokenizerFast",
+        "gguf": "GGUFTokenizer",
+    },
     "attention": {"flex": "flex_attention", "flash": "flash_attention_2 flash_attention_3", "paged": "paged"},
     "quantizers": {
         "bitsandbytes": "bitsandbytes bitsandbytes_4bit bitsandbytes_8bit",
@@ -44,7 +47,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
     },
     "checkpoints": {"gguf": "gguf", "ctranslate2": "ctranslate2"},
     "sources": {"pypi": "pypi"},
-    "rewrites": {"fusion": "fuse_projections"},
+    "rewrites": {"fusion": "fuse_projections", "matvec": "matvec"},
     "caches": {"quantized-cache": "quantized", "offloaded-cache": "offloaded", "sink-cache": "sink", "paged": "paged"},
     "decoding": {
         "beam": "beam_search beam_sample",
@@ -85,8 +88,9 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "awq": "AwqConfig",
         "hqq": "HqqConfig",
         "compressed-tensors": "CompressedTensorsConfig",
-        "data": "default_data_collator",
-        "tokenizers": "PreTrainedTokenizerFast TokenizersBackend",
+        "data": "default_data_collator DefaultDataCollator",
+        "tokenizers": "PreTrainedTokenizerFast TokenizersBackend PreTrainedTokenizer PreTrainedTokenizerBase LlamaTokenizer "
+        "LlamaTokenizerFast BatchEncoding AddedToken",
     },
 }
 """For each kind: the dist, without `transept-`, and the keys that it offers."""
@@ -94,6 +98,9 @@ _BY_DIST: dict[str, dict[str, str]] = {
 _DISTS = {"configs": _MODELS, "models": _MODELS} | {
     kind: {key: f"transept-{dist}" for dist, keys in dists.items() for key in keys.split()} for kind, dists in _BY_DIST.items()
 }
+
+
+_CLASSES = ("api", "tokenizers", "processors")
 
 
 def noun(kind: str) -> str:
@@ -106,8 +113,8 @@ def known_keys(kind: str) -> list[str]:
 
 
 def known_dist(kind: str, key: str) -> str | None:
-    """The dist to install for a well-known key; for the kind `api` also for names such as `BertModel`."""
-    return _DISTS.get(kind, {}).get(key) or (_dist_of_class(key) if kind == "api" else None)
+    """The dist to install for a well-known key; where keys are names of classes, also for those such as `BertModel`."""
+    return _DISTS.get(kind, {}).get(key) or (_dist_of_class(key) if kind in _CLASSES else None)
 
 
 def _dist_of_class(name: str) -> str | None:
