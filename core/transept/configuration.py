@@ -60,6 +60,8 @@ class PretrainedConfig(BaseModel):
     sub_configs: ClassVar[dict[str, type[PretrainedConfig]]] = {}
     """Fields that hold a configuration of their own; a dict given for one is made into it."""
     keys_to_ignore_at_inference: ClassVar[list[str]] = []
+    decoder_fields: ClassVar[dict[str, str]] = {}
+    """Of an encoder-decoder in one configuration: the encoder's fields, and beside each the decoder's."""
     default_theta: ClassVar[float] = 10000.0
     default_partial_rotary_factor: ClassVar[float | None] = None
     rope_types: ClassVar[frozenset[str]] = frozenset(ROPE_TYPES)
@@ -271,10 +273,14 @@ class PretrainedConfig(BaseModel):
             self.__dict__.update(settle_labels(None, None, count, loaded=False, where=f"`{type(self).__name__}`"))
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
-        """The configuration of the text model: an inner one of a composite configuration, else this one."""
+        """The configuration of the text model: an inner one of a composite configuration, else this one; for the decoder alone
+        one that has its `decoder_fields`, as caches are made by it."""
         wanted = ("text_config", "text_encoder") if encoder else ("decoder", "generator", "text_config")
         inner = (self.get(name) for name in wanted)
-        return next((found for found in inner if isinstance(found, PretrainedConfig)), self)
+        outer = self
+        if decoder and not encoder and any(self.get(name) != self.get(own) for name, own in self.decoder_fields.items()):
+            outer = self.copy_with(**{name: self.get(own) for name, own in self.decoder_fields.items()})
+        return next((found for found in inner if isinstance(found, PretrainedConfig)), outer)
 
     def _inner_configs(self) -> list[tuple[str, PretrainedConfig]]:
         inner = ((name, getattr(self, name, None)) for name in self.sub_configs)

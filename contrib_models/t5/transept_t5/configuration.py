@@ -31,6 +31,7 @@ class T5Config(PretrainedConfig):
         "num_hidden_layers": "num_layers",
         "head_dim": "d_kv",
     }
+    decoder_fields: ClassVar[dict[str, str]] = {"num_layers": "num_decoder_layers"}
 
     vocab_size: Size = 32128
     d_model: Size = 512
@@ -94,12 +95,6 @@ class T5Config(PretrainedConfig):
         if "feed_forward_proj" in overrides:  # what the file derived from its own must not win over the one that is asked for
             values = {name: value for name, value in values.items() if name not in ("dense_act_fn", "is_gated_act")}
         return super()._from_file(values, overrides, where, refuse=refuse)
-
-    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PretrainedConfig:
-        """This configuration; for the decoder alone, one whose `num_hidden_layers` are the decoder's, which a cache is made by."""
-        if decoder and not encoder and self.num_decoder_layers not in (None, self.num_layers):
-            return self.copy_with(num_layers=self.num_decoder_layers)
-        return self
 
 
 def _activation_of(feed_forward_proj: str) -> tuple[str, bool]:

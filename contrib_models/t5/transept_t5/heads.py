@@ -7,12 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from transept.errors import InputError
-from transept.generation.configuration import token_ids
-from transept.nn import ClassificationHead, states_at_last_end
-from transept.nn.losses import question_answering_loss, sequence_classification_loss, token_classification_loss
+from transept.nn import Seq2SeqForSequenceClassification
+from transept.nn.losses import question_answering_loss, token_classification_loss
 from transept.outputs import (
     Seq2SeqQuestionAnsweringModelOutput,
-    Seq2SeqSequenceClassifierOutput,
     TokenClassifierOutput,
 )
 
@@ -23,70 +21,10 @@ from .stack import T5PreTrainedModel
 __all__ = ["T5ForQuestionAnswering", "T5ForSequenceClassification", "T5ForTokenClassification"]
 
 
-class T5ForSequenceClassification(T5PreTrainedModel):
+class T5ForSequenceClassification(Seq2SeqForSequenceClassification, T5PreTrainedModel):
     """Encoder and decoder, which both read the text, with one prediction a sequence, at its last end-of-sequence token."""
 
-    new_on_load = ("classification_head.*",)
-
-    def __init__(self, config: T5Config) -> None:
-        super().__init__(config)
-        self.num_labels = config.num_labels
-        self.transformer = T5Model(config)
-        self.classification_head = ClassificationHead(config.d_model, config.num_labels, config.classifier_dropout)
-        self.end_ids = token_ids(config.eos_token_id)
-        self.post_init()
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        decoder_attention_mask: Tensor | None = None,
-        encoder_outputs: Any = None,
-        inputs_embeds: Tensor | None = None,
-        decoder_inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        *,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> Seq2SeqSequenceClassifierOutput | tuple[Any, ...]:
-        """Logits (batch, num_labels); arguments beyond these are `T5Model.forward`'s.
-
-        Args:
-            input_ids: (batch, seq) token ids, with an end-of-sequence token in each row.
-            decoder_input_ids: (batch, seq); None: `input_ids` shifted to the right.
-            labels: see `transept.nn.losses.sequence_classification_loss`; the configuration's `problem_type` chooses the loss.
-
-        Raises:
-            InputError: `input_ids` are missing, or a row has no end-of-sequence token.
-        """
-        if input_ids is None:
-            raise InputError("`T5ForSequenceClassification` needs `input_ids`: it reads each sequence at its end token.")
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self._shift_right(input_ids)
-        outputs = self.transformer(
-            input_ids,
-            attention_mask,
-            decoder_input_ids,
-            decoder_attention_mask,
-            encoder_outputs,
-            None,
-            inputs_embeds,
-            decoder_inputs_embeds,
-            use_cache if labels is None else False,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
-        logits = self.classification_head(states_at_last_end(outputs.last_hidden_state, input_ids, self.end_ids))
-        output = Seq2SeqSequenceClassifierOutput(
-            loss=None if labels is None else sequence_classification_loss(logits, labels, self.config.problem_type),
-            logits=logits,
-            **{name: value for name, value in outputs.items() if name != "last_hidden_state"},
-        )
-        return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
+    base_model_class = T5Model
 
 
 class T5ForTokenClassification(T5PreTrainedModel):

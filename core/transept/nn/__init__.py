@@ -21,6 +21,7 @@ from .encoder_decoder import (
     states_at_last_end,
     within_float16,
 )
+from .encoder_decoder_heads import Seq2SeqForQuestionAnswering, Seq2SeqForSequenceClassification
 from .encoder_heads import (
     EncoderForMultipleChoice,
     EncoderForQuestionAnswering,
@@ -78,6 +79,8 @@ __all__ = [
     "ScaledEmbedding",
     "SegmentEmbeddings",
     "SelfAttention",
+    "Seq2SeqForQuestionAnswering",
+    "Seq2SeqForSequenceClassification",
     "WordScores",
     "activation",
     "apply_rotary",

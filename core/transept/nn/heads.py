@@ -29,6 +29,7 @@ __all__ = ["ForCausalLM", "ForQuestionAnswering", "ForSequenceClassification", "
 class Head(nn.Module):
     """A base model under the name `base_model_prefix`, and what the model class it is mixed into gives it."""
 
+    _other_base_prefixes = ("transformer",)  # as in `Decoder`
     base_model_class: ClassVar[Callable[[Any], nn.Module]]
     """The family's model without a head; built from the configuration."""
     output_class: ClassVar[type[ModelOutput]]
@@ -53,8 +54,12 @@ class Head(nn.Module):
     ) -> ModelOutput | tuple[Any, ...]:
         """The head's output, from the base model's and the logits; `options` go to `loss_of`."""
         loss = None if labels is None else self.loss_of(logits, labels, **options)
-        fields = self.output_class.__dataclass_fields__.keys() - {"loss", "logits"}  # type: ignore[attr-defined]
-        output = self.output_class(loss=loss, logits=logits, **{name: getattr(outputs, name) for name in fields})
+        return self.with_fields_of(outputs, return_dict, loss=loss, logits=logits)
+
+    def with_fields_of(self, outputs: Any, return_dict: bool | None, **own: Any) -> ModelOutput | tuple[Any, ...]:
+        """The head's output: its own fields, and the others from the base model's."""
+        fields = self.output_class.__dataclass_fields__.keys() - own.keys()  # type: ignore[attr-defined]
+        output = self.output_class(**own, **{name: getattr(outputs, name) for name in fields})
         return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
 
 
@@ -222,6 +227,7 @@ class ForQuestionAnswering(Head):
     """The span of a context that answers a question: scores of its first and last token."""
 
     new_on_load = ("qa_outputs.*",)
+    output_class: ClassVar[type[ModelOutput]] = QuestionAnsweringModelOutput
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -241,7 +247,7 @@ class ForQuestionAnswering(Head):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+    ) -> ModelOutput | tuple[Any, ...]:
         """Logits (batch, seq) for the answer's start and end; a loss where both positions (batch,) are given.
 
         Raises:
@@ -261,7 +267,7 @@ class ForQuestionAnswering(Head):
 
     def spans(
         self, outputs: Any, start_positions: Tensor | None, end_positions: Tensor | None, return_dict: bool | None
-    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+    ) -> ModelOutput | tuple[Any, ...]:
         """The head's output, from what the base model returns."""
         if (start_positions is None) != (end_positions is None):
             raise InputError("Give both of `start_positions` and `end_positions`, or neither.")
@@ -269,11 +275,5 @@ class ForQuestionAnswering(Head):
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = question_answering_loss(start_logits, end_logits, start_positions, end_positions)
-        output = QuestionAnsweringModelOutput(
-            loss=loss,
-            start_logits=start_logits.contiguous(),
-            end_logits=end_logits.contiguous(),
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-        return output if self.output_options(return_dict=return_dict)[2] else output.to_tuple()
+        logits = {"start_logits": start_logits.contiguous(), "end_logits": end_logits.contiguous()}
+        return self.with_fields_of(outputs, return_dict, loss=loss, **logits)
