@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .config_fields import dtype_name, is_dtype
 from .discovery import load_object, registry
 from .errors import CheckpointNotFoundError, ConfigError, CorruptFileError, PluginError, shorten
-from .files import read_json
+from .files import read_json, weight_files
 
 if TYPE_CHECKING:
     from .files import Location
@@ -26,18 +26,22 @@ _FLOAT_NAMES = {str(value): name for name, value in _SPECIAL_FLOATS.items()}
 
 
 def read_config(location: Location) -> dict[str, Any]:
-    """The values of the `config.json` there; where there is none, those that a weight file (GGUF) carries inside.
+    """The values of the `config.json` there; where there is none that names a
+    `model_type`, those that a weight file (GGUF, CTranslate2) carries inside.
 
     Raises: CheckpointNotFoundError, CorruptFileError, UnsafePathError
     """
     path = location.fetch(FILE_NAME)
-    if path is not None:
-        return read_file(path)
+    values = read_file(path) if path is not None else None
+    if values is not None and "model_type" in values:
+        return values
     names = location.names()
     readers = sorted((r for r in registry.records("checkpoints") if r.read_config), key=lambda record: -record.priority)
     for record in readers:
-        if any(name.endswith(record.suffixes) for name in names):
+        if weight_files(names, record.suffixes):
             return dict(load_object(record.read_config, owner=record.key)(location))
+    if values is not None:
+        return values
     suffixes = [suffix for record in readers for suffix in record.suffixes]
     looked = f"`{FILE_NAME}`" + (f", and for files ending in {shorten(suffixes)}, which carry one inside" if suffixes else "")
     there = f"There are {shorten(names)}." if names else "Nothing is there."

@@ -147,9 +147,10 @@ class CheckpointFormatSpec(Record):
     open: LazyRef
     """`open(location, *, mmap=True) -> CheckpointReader` (see `transept.checkpoints`)."""
     suffixes: tuple[str, ...]
-    """Endings of the weight files, with the dot: `(".safetensors",)`."""
+    """Endings of the weight files, with the dot: `(".safetensors",)`; or, without one in front, whole names: `("model.bin",)`."""
     read_config: LazyRef | None = None
-    """`read_config(location) -> dict` in config.json's terms, for formats that carry the config inside."""
+    """`read_config(location) -> dict` in config.json's terms, for formats that carry the config inside. It is asked where there is no
+    config.json, or one without a `model_type`."""
     key_map: LazyRef | None = None
     """`key_map(config) -> KeyMap | None`: the format's own names for architectures it knows. A model's record comes first."""
     write: LazyRef | None = None

@@ -54,8 +54,3 @@ class TestLlama(CausalLMConformance):
         "token_classification": -0.079565,
         "question_answering": -0.631056,
     }
-    xfails = {  # noqa: RUF012
-        "test_a_head_checkpoint_loads_into_the_base[question_answering]": (
-            "this head keeps its base under `transformer`, its siblings under `model`: the base cannot know, and says how to rename"
-        ),
-    }

@@ -61,3 +61,20 @@ def test_a_state_dict_has_the_layout_of_the_model() -> None:
     model = Model(Config())
     loaded = Model.from_pretrained(None, config=model.config, state_dict=model.state_dict()).state_dict()
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in loaded.items())
+
+
+def test_a_key_map_of_the_caller_comes_first(peer_llama, tmp_path):
+    """Files whose names somebody changed load with the table that the error names."""
+    from safetensors.torch import load_file, save_file
+
+    from transept import AutoModelForCausalLM
+    from transept.checkpoints import KeyMap, Rename
+    from transept.errors import MissingTensorsError
+
+    folder = peer_llama()
+    tensors = load_file(folder / "model.safetensors")
+    save_file({f"wrapped.{name}": tensor for name, tensor in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MissingTensorsError, match=r"`key_map=KeyMap\(\[Rename\(.wrapped\.\*"):
+        AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, key_map=KeyMap([Rename("wrapped.*", "*")]))
+    assert all(torch.equal(model.get_parameter(name), tensor) for name, tensor in tensors.items())

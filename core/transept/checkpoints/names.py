@@ -25,8 +25,9 @@ def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module
     (`LlamaForQuestionAnswering` says `transformer`) reads those of its siblings.
     """
     known = set(wanted)
-    prefixes = dict.fromkeys(vars(base).get("base_model_prefix", "") for base in type(model).__mro__)
-    dots = [f"{prefix}." for prefix in (getattr(model, "base_model_prefix", ""), *prefixes) if prefix]
+    prefixes = [vars(base).get("base_model_prefix", "") for base in type(model).__mro__]
+    prefixes = [getattr(model, "base_model_prefix", ""), *prefixes, *getattr(model, "_other_base_prefixes", ())]
+    dots = [f"{prefix}." for prefix in dict.fromkeys(prefixes) if prefix]
     steps: list[tuple[list[str], list[str], Convert]] = []
     for name in graph:
         if name in known:

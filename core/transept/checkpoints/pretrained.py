@@ -11,7 +11,9 @@ import torch
 
 from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError, InputError, UnknownArgumentError
+from ..files import weight_files
 from ..rewrite import Rewrite, automatic_rewrites, make_rewrite
+from .key_map import KeyMap
 from .meta import on_meta
 from .placement import Placement, choose_placement
 from .reader import CheckpointReader, MappingReader
@@ -38,6 +40,8 @@ class LoadOptions:
     attn_implementation: str | Mapping[str, str] | None = None
     quantization_config: Any = None
     rewrites: Sequence[str | Rewrite] = ()
+    key_map: KeyMap | None = None
+    """From the names in the files to those that the family's files have, where somebody renamed tensors."""
     automatic_rewrites: bool = True
     """Also apply the installed rewrites that offer themselves (`RewriteSpec.automatic`)."""
     """Rewrites to apply while loading, by key or your own."""
@@ -121,7 +125,7 @@ def open_checkpoint(location: Location, options: LoadOptions) -> tuple[Checkpoin
     else:
         records = sorted(registry.records("checkpoints"), key=lambda record: -record.priority)
     for record in records:
-        if any(name.endswith(record.suffixes) for name in names):
+        if weight_files(names, record.suffixes):
             extra = {"variant": options.variant} if options.variant is not None else {}
             opened = load_object(record.open, owner=record.key)(location, mmap=options.mmap, **extra)
             return opened, record
@@ -161,7 +165,7 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
         report = load_checkpoint(
             model,
             reader,
-            key_map=_key_map(model, record),
+            key_map=_then(options.key_map, _key_map(model, record)),
             rewrites=rewrites,
             dtype=dtype,
             device=placement.device,
@@ -184,6 +188,10 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
 def _stored_dtype(reader: Any) -> torch.dtype:
     found = next((ref.dtype for ref in reader.tensors.values() if ref.dtype is not None and ref.dtype.is_floating_point), None)
     return found or torch.float32
+
+
+def _then(first: KeyMap | None, second: KeyMap | None) -> KeyMap | None:
+    return KeyMap([*first.operations, *(second.operations if second else ())]) if first is not None else second
 
 
 def _key_map(model: Any, record: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from .atomic import atomic_file, atomic_write_bytes, atomic_write_text
 from .json_file import parse_json, read_json
-from .locations import DirectoryLocation, Location, open_location
+from .locations import DirectoryLocation, Location, open_location, weight_files
 from .paths import safe_join
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "parse_json",
     "read_json",
     "safe_join",
+    "weight_files",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..discovery import load_object, registry
 from ..errors import CheckpointNotFoundError, shorten
 from .paths import check_name, safe_join
 
-__all__ = ["DirectoryLocation", "Location", "open_location"]
+__all__ = ["DirectoryLocation", "Location", "open_location", "weight_files"]
 
 
 class Location(ABC):
@@ -169,3 +170,9 @@ def open_location(
         f"No checkpoint is found under `{said}`. Tried: {'; '.join(tried)}. Check the spelling, or give the path of a folder.",
         name=said,
     )
+
+
+def weight_files(names: Iterable[str], suffixes: Collection[str]) -> list[str]:
+    """Those of the names that a format's `suffixes` claim: by their ending, or, without a dot in front, by the whole name."""
+    endings = tuple(suffix for suffix in suffixes if suffix.startswith("."))
+    return [name for name in names if name.endswith(endings) or name.rpartition("/")[2] in suffixes]

@@ -40,6 +40,9 @@ class Decoder(nn.Module):
     Which layers see only a window is read from the configuration's `layer_types` and `sliding_window`, as caches read it.
     """
 
+    _other_base_prefixes = ("transformer",)
+    """Heads for question answering keep their base under this name, whatever their siblings do."""
+
     final_norm_name: ClassVar[str] = "norm"
     mask_kind: Literal["causal", "bidirectional"] = "causal"
     """Bidirectional where a decoder's layers serve as an encoder."""

@@ -130,11 +130,12 @@ def _others(kind: str, chosen: str, why: str) -> list[dict[str, str]]:
 
 def _formats(location: Any, chosen: Any) -> list[dict[str, str]]:
     from transept.discovery import registry
+    from transept.files import weight_files
 
     found = []
     for record in registry.records("checkpoints"):
         if record.key != chosen.key:
-            there = [file for file in location.names() if file.endswith(record.suffixes)]
+            there = weight_files(location.names(), record.suffixes)
             why = (
                 f"`{there[0]}` is there, and `{chosen.key}` has the higher priority"
                 if there
@@ -148,6 +149,7 @@ def _tokenizers(location: Any, chosen: Any) -> list[dict[str, str]]:
     from fnmatch import fnmatchcase
 
     from transept.discovery import registry
+    from transept.files import weight_files
 
     found = []
     for record in registry.records("tokenizers"):
