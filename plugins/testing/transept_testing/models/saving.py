@@ -59,7 +59,8 @@ class SavingChecks(ModelSuite, standard=True):
         for task, expected in models.items():
             found = torch.load(tmp_path / task / "outputs.pt", weights_only=True)
             for name, tensor in found.items():
-                assert_to_scale(tensor, expected[name], 1e-6, f"`{name}` of `{task}` in a new process")
+                # where tensors lie in memory decides how products are summed: a few units in the last place
+                assert_to_scale(tensor, expected[name], 1e-5, f"`{name}` of `{task}` in a new process")
 
     def test_a_base_checkpoint_loads_into_every_head(self, task_head: Case, tmp_path: Path) -> None:
         base, kind = self.model(Case("base")), self.model_class(task_head)
