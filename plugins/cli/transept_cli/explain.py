@@ -149,7 +149,6 @@ def _tokenizers(location: Any, chosen: Any) -> list[dict[str, str]]:
     from fnmatch import fnmatchcase
 
     from transept.discovery import registry
-    from transept.files import weight_files
 
     found = []
     for record in registry.records("tokenizers"):
