@@ -7,7 +7,14 @@ from typing import Any
 
 from .errors import ConfigError, shorten
 
-__all__ = ["check_heads", "check_layer_types", "check_padding", "sliding_from"]
+__all__ = [
+    "check_absolute_positions",
+    "check_cross_attention",
+    "check_heads",
+    "check_layer_types",
+    "check_padding",
+    "sliding_from",
+]
 
 
 def check_heads(config: Any, *, share_the_stream: bool) -> None:
@@ -37,6 +44,21 @@ def check_padding(config: Any) -> None:
     """Refuse a padding token that has no row in the embedding. Raises: ConfigError"""
     if config.pad_token_id is not None and config.pad_token_id >= config.vocab_size:
         raise ConfigError(f"`pad_token_id` is {config.pad_token_id}, and the vocabulary ends at {config.vocab_size - 1}.")
+
+
+def check_absolute_positions(config: Any) -> None:
+    """Refuse relative positions, which older files ask for: they have weights of their own. Raises: ConfigError"""
+    kind = config.get("position_embedding_type")
+    if kind not in ("absolute", None):
+        raise ConfigError(
+            f"`position_embedding_type` is `{kind}`, and a `{type(config).__name__}` has absolute positions only."
+        )
+
+
+def check_cross_attention(config: Any) -> None:
+    """Refuse an encoder that looks at another encoder. Raises: ConfigError"""
+    if config.add_cross_attention and not config.is_decoder:
+        raise ConfigError(f"`add_cross_attention` of `{type(config).__name__}` needs a decoder: set `is_decoder=True` too.")
 
 
 def check_layer_types(config: Any, known: Collection[str] = ("full_attention", "sliding_attention")) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from transept.config_rules import check_absolute_positions, check_cross_attention, check_heads, check_padding
 from transept.configuration import Count, PretrainedConfig, Probability, Size, TokenIds
-from transept.errors import ConfigError
 
 __all__ = ["BertConfig"]
 
@@ -41,18 +41,8 @@ class BertConfig(PretrainedConfig):
     tie_word_embeddings: bool = True
 
     def validate_config(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise ConfigError(
-                f"`hidden_size` of `BertConfig` is {self.hidden_size}, no multiple of `num_attention_heads`, which is "
-                f"{self.num_attention_heads}. Change one of them."
-            )
-        if self.add_cross_attention and not self.is_decoder:
-            raise ConfigError("`add_cross_attention` of `BertConfig` needs a decoder: set `is_decoder=True` too.")
-        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
-            raise ConfigError(f"`pad_token_id` is {self.pad_token_id}, and the vocabulary ends at {self.vocab_size - 1}.")
-        # a key of older files; relative positions have weights of their own, which would be left out
-        if self.get("position_embedding_type", "absolute") not in ("absolute", None):
-            raise ConfigError(
-                f"`position_embedding_type` is `{self.get('position_embedding_type')}`, and this BERT has absolute positions only."
-            )
         super().validate_config()
+        check_heads(self, share_the_stream=True)
+        check_padding(self)
+        check_cross_attention(self)
+        check_absolute_positions(self)

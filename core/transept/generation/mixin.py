@@ -6,7 +6,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +37,9 @@ class GenerationMixin:
     The class has `config`, `device`, `main_input_name` and, optionally, `generation_config`; an encoder–decoder also
     `get_encoder()`. `forward` returns an object with `logits` (batch, any, vocab) and `past_key_values`.
     """
+
+    counts_positions: ClassVar[bool] = False
+    """`forward` itself counts positions from ids and mask; else it is given those that count each row from 0."""
 
     @torch.no_grad()
     def generate(

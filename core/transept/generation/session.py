@@ -97,7 +97,8 @@ class GenerationSession:
         self._records: dict[str, list[Any]] = {name: [] for name in kept if getattr(config, f"output_{name}")}
         if "attentions" in self._records and self._prefix:
             self._records["cross_attentions"] = []
-        if self._positions is None and self._mask is not None and f"{self._prefix}position_ids" in self._named:
+        counts = getattr(model, "counts_positions", False) or f"{self._prefix}position_ids" not in self._named
+        if self._positions is None and self._mask is not None and not counts:
             self._positions = (self._mask.data.cumsum(-1) - 1).clamp(min=0)
 
     def _constant_arguments(self, extra: dict[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,9 @@ class EncoderHead(Head):
         """Logits, from what the base model returns."""
         raise NotImplementedError
 
-    def run(self, *inputs: Tensor | None, **shown: Any) -> Any:
-        """The base model's output, for inputs in the order of `forward`."""
-        return self.base_model(*inputs, **shown, return_dict=True)
+    def run(self, **arguments: Any) -> Any:
+        """The base model's output, for its arguments."""
+        return self.base_model(**arguments, return_dict=True)
 
     def forward(
         self,
@@ -49,21 +49,38 @@ class EncoderHead(Head):
         return_dict: bool | None = None,
     ) -> Any:
         """Logits, and a loss where there are `labels`, as the class says; arguments beyond these are the base model's."""
-        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        outputs = self.run(*inputs, output_attentions=output_attentions, output_hidden_states=output_hidden_states)
+        outputs = self.run(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
         return self.answer(outputs, self.scores(outputs), labels, return_dict)
 
 
 class _Classifier(EncoderHead):
     new_on_load = ("classifier.*", "*.pooler.*")  # a checkpoint of another task may lack the pooler
+    dropout: nn.Module
+    classifier: nn.Module
 
     def __init__(self, config: Any, num_labels: int | None = None) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels if num_labels is None else num_labels
-        rates = map(config.get, ("classifier_dropout", "classifier_dropout_prob", "hidden_dropout_prob"))
+        self.build(config)
+        self.post_init()
+
+    def build(self, config: Any) -> None:
+        """Make what stands between the base model and the logits; a family with more than this overrides it."""
+        rates = map(config.get, ("classifier_dropout", "classifier_dropout_prob", "hidden_dropout_prob", "dropout"))
         self.dropout = nn.Dropout(next(rate for rate in rates if rate is not None))
         self.classifier = nn.Linear(config.hidden_size, self.num_labels)
-        self.post_init()
+
+    def pooled(self, outputs: Any) -> Tensor:
+        """A summary of each sequence, (…, hidden_size), from what the base model returns."""
+        return outputs.pooler_output
 
 
 class EncoderForSequenceClassification(_Classifier):
@@ -75,7 +92,7 @@ class EncoderForSequenceClassification(_Classifier):
     output_class = SequenceClassifierOutput
 
     def scores(self, outputs: Any) -> Tensor:
-        return self.classifier(self.dropout(outputs.pooler_output))
+        return self.classifier(self.dropout(self.pooled(outputs)))
 
 
 class EncoderForTokenClassification(_Classifier):
@@ -98,20 +115,25 @@ class EncoderForMultipleChoice(_Classifier):
     def __init__(self, config: Any) -> None:
         super().__init__(config, num_labels=1)
 
-    def run(self, *inputs: Tensor | None, **shown: Any) -> Any:
+    def run(self, **arguments: Any) -> Any:
         choices = 1
-        for given, dims in ((inputs[0], 3), (inputs[4], 4)):
+        for name, dims in (("input_ids", 3), ("inputs_embeds", 4)):
+            given = arguments[name]
             if given is not None and given.dim() != dims:
                 raise InputError(
                     f"The input has shape {tuple(given.shape)}: it must be (batch, choices, seq), or embeddings of that."
                 )
             choices = choices if given is None else given.shape[1]
-        outputs = super().run(*(None if one is None else one.flatten(0, 1) for one in inputs), **shown)
-        outputs.pooler_output = outputs.pooler_output.unflatten(0, (-1, choices))
+        folded = {name: one.flatten(0, 1) if isinstance(one, Tensor) else one for name, one in arguments.items()}
+        outputs = super().run(**folded)
+        for name in ("last_hidden_state", "pooler_output"):
+            states = getattr(outputs, name, None)
+            if states is not None:
+                setattr(outputs, name, states.unflatten(0, (-1, choices)))
         return outputs
 
     def scores(self, outputs: Any) -> Tensor:
-        return self.classifier(self.dropout(outputs.pooler_output)).squeeze(-1)
+        return self.classifier(self.dropout(self.pooled(outputs))).squeeze(-1)
 
     def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
         return sequence_classification_loss(logits, labels, "single_label_classification")

@@ -98,11 +98,14 @@ class PostNormForMaskedLM(EncoderForMaskedLM):
             labels: (batch, seq) token ids, -100 where none counts.
             num_items_in_batch: the loss is the sum divided by this, in place of the mean.
         """
-        inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         outputs = self.run(
-            *inputs,
-            encoder_hidden_states,
-            encoder_attention_mask,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=encoder_attention_mask,
             use_cache=False,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,

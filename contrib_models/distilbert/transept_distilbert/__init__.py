@@ -1,0 +1,3 @@
+"""The DistilBERT family for transept."""
+
+__version__ = "0.1.0"

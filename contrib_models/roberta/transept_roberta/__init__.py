@@ -1,0 +1,3 @@
+"""The RoBERTa family for transept."""
+
+__version__ = "0.1.0"
