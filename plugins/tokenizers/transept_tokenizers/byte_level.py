@@ -266,12 +266,12 @@ class FramedByteLevelTokenizerFast(ByteLevelTokenizerFast):
     def __init__(self, *files: Any, trim_offsets: bool | None = None, **settings: Any) -> None:
         self._trim = trim_offsets
         super().__init__(*files, **settings)
-        if isinstance(self._tokenizer.post_processor, processors.RobertaProcessing):
-            self._frame_texts()
+        processor = self._tokenizer.post_processor
+        if isinstance(processor, processors.RobertaProcessing):
+            if trim_offsets is not None or processor.add_prefix_space != self.add_prefix_space:
+                self._frame_texts()
         elif trim_offsets is not None:
-            raise TokenizerError(
-                "The `tokenizer.json` frames texts in a way of its own, which knows no `trim_offsets`: leave it out."
-            )
+            raise TokenizerError("The `tokenizer.json` frames texts in a way of its own, without `trim_offsets`: leave it out.")
 
     def _frame_texts(self) -> None:
         if self.cls_token is None or self.sep_token is None:
