@@ -3,7 +3,7 @@ library, bare as GPT-2 has it, or with the frame that RoBERTa and BART put aroun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,11 +12,12 @@ from tokenizers import processors
 from transept.errors import TokenizerError
 from transept_tokenizers.tokenization.added_token import as_added_token
 
-from .aligned_text import AlignedText, Span
+from .aligned_text import AlignedText
 from .backends import byte_bpe_backend
 from .byte_bpe import ByteBPE, byte_characters, byte_words, bytes_of_tokens, in_byte_characters
 from .fast import PreTrainedTokenizerFast
 from .slow import PreTrainedTokenizer
+from .token_encoding import Token
 from .unicode_classes import is_white_space
 from .vocabulary_files import (
     added_tokens,
@@ -228,11 +229,19 @@ class FramedByteLevelTokenizer(ByteLevelTokenizer):
         self.trim_offsets = trim_offsets
         super().__init__(*files, **settings)
 
-    def _tokens(self, text: str, split_special_tokens: bool) -> Iterator[tuple[int, str, Span | None, int | None]]:
-        for place, (index, token, span, word) in enumerate(super()._tokens(text, split_special_tokens)):
-            first = place == 0 or (span is not None and span[0] == 0)
-            put_before = first and self.add_prefix_space
-            yield index, token, _trimmed(token, span, put_before) if self.trim_offsets and span else span, word
+    def _finish_row(self, row: list[Token]) -> list[Token]:
+        return [self._trimmed(place, token) for place, token in enumerate(row)] if self.trim_offsets else row
+
+    def _trimmed(self, place: int, token: Token) -> Token:
+        """A token whose characters leave out the spaces at its ends; one that `add_prefix_space` put there is none of them."""
+        if token.span is None:
+            return token
+        start, end = token.span
+        before, after = _spaces(token.text), _spaces(token.text[::-1])
+        if before == 1 and self.add_prefix_space and (place == 0 or start == 0):  # the library's rule, in a later part too
+            before = 0
+        start = min(start + before, end)
+        return token._replace(span=(start, max(end - after, start)))
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
         """`<s> A </s>`, or `<s> A </s></s> B </s>`."""
@@ -284,15 +293,6 @@ class FramedByteLevelTokenizerFast(ByteLevelTokenizerFast):
         """Whether the characters of a token leave out the space that is part of it."""
         known = getattr(self._tokenizer.post_processor, "trim_offsets", True)
         return bool(known) if self._trim is None else self._trim
-
-
-def _trimmed(token: str, span: Span, put_before: bool) -> Span:
-    """A token's characters without the spaces at its ends; a single one in front that was put before the text is none of them."""
-    left = _spaces(token)
-    left = 0 if put_before and left == 1 else left
-    start = min(span[0] + left, span[1])
-    right = _spaces(token[::-1])
-    return start, max(span[1] - right, start) if span[1] >= right else span[1]
 
 
 def _spaces(token: str) -> int:

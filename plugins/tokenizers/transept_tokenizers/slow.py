@@ -191,6 +191,7 @@ class PreTrainedTokenizer(ChatTemplates, SpecialTokenLayout):
             ]
             room = 0 if truncation is None else truncation.max_length - len(special)
             parts = [[row] for row in rows] if truncation is None else cut_texts(rows, truncation, room)
+            parts = [[self._finish_row(row) for row in text] for text in parts]
             around = iter(special)
             places = [which for which, *_ in layout if which is not None or add_special_tokens]
             pieces = [next(around) if which is None else parts[which] for which in places]
@@ -233,6 +234,10 @@ class PreTrainedTokenizer(ChatTemplates, SpecialTokenLayout):
         if index is None:
             raise TokenizerError(f"`{token}` is not in the vocabulary, and there is no `unk_token` to stand for it.")
         return index
+
+    def _finish_row(self, row: list[Token]) -> list[Token]:
+        """The tokens of a text, or of a part that it was cut into, as they stand between special tokens."""
+        return row
 
     # ---- ids to texts -------------------------------------------------------------------------------------------
 
