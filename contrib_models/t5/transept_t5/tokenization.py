@@ -3,39 +3,35 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from transept_tokenizers.aligned_text import AlignedText
 from transept_tokenizers.backends import unigram_backend
-from transept_tokenizers.charsmap import Charsmap
 from transept_tokenizers.fast import PreTrainedTokenizerFast
-from transept_tokenizers.sentencepiece_model import (
-    Piece,
-    PieceKind,
-    SentencePieceModel,
-    encoded_model,
-    read_sentencepiece_model,
-)
-from transept_tokenizers.slow import PreTrainedTokenizer
-from transept_tokenizers.tokenization import AddedToken, PreTrainedTokenizerBase
+from transept_tokenizers.sentencepiece_model import SentencePieceModel
+from transept_tokenizers.tokenization import PreTrainedTokenizerBase
 from transept_tokenizers.unicode_classes import is_white_space
-from transept_tokenizers.unigram import META_SPACE, Unigram, join_bytes, join_meta_space
+from transept_tokenizers.unigram import META_SPACE
+from transept_tokenizers.unigram_tokenizer import (
+    UnigramTokenizer,
+    marked_tokens,
+    parts_of,
+    read_unigram,
+    scored_pieces,
+    written_charsmap,
+)
 from transept_tokenizers.vocabulary_files import added_tokens, read_tokenizer_json
 
-from transept.errors import CorruptFileError, TokenizerError
-from transept.files import atomic_write_bytes
+from transept.errors import TokenizerError
 
 __all__ = ["T5Tokenizer", "T5TokenizerFast"]
 
 _SPECIAL = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 _FILES = {"vocab_file": "spiece.model"}
 _SENTINEL = re.compile(r"<extra_id_(\d+)>")
-_WORDS = re.compile(f"{META_SPACE}[^{META_SPACE}]+|{META_SPACE}|[^{META_SPACE}]+")
 
 
 class Sentinels(PreTrainedTokenizerBase):
@@ -77,17 +73,6 @@ def _content(token: Any) -> str:
     return str(token["content"]) if isinstance(token, dict) else str(token)
 
 
-def _read_unigram(vocab_file: str | Path | None) -> SentencePieceModel:
-    if vocab_file is None:
-        raise TokenizerError("A T5 tokenizer is made of a `vocab_file` (`spiece.model`); `from_pretrained` finds it.")
-    if not Path(vocab_file).is_file():
-        raise TokenizerError(f"`{vocab_file}` is not there: give the path of a SentencePiece model.")
-    model = read_sentencepiece_model(Path(vocab_file))
-    if model.algorithm != "unigram":
-        raise TokenizerError(f"`{vocab_file}` is a SentencePiece model of kind {model.algorithm}; T5's are unigram models.")
-    return model
-
-
 def _scored_pieces(model: SentencePieceModel, extra_ids: int) -> list[tuple[str, float]]:
     """Pieces with their scores in the order of ids: the model's own, then the sentinels, the last one first."""
     pieces = [(piece.text, piece.score) for piece in model.pieces]
@@ -96,16 +81,7 @@ def _scored_pieces(model: SentencePieceModel, extra_ids: int) -> list[tuple[str,
     return pieces + [(sentinel, 0.0) for sentinel in sentinels if sentinel not in there]
 
 
-def _marked_tokens(model: SentencePieceModel) -> dict[int, AddedToken]:
-    """The model's control pieces (special) and user-defined symbols (not special), which are found in a text as they are."""
-    return {
-        index: AddedToken(piece.text, special=piece.kind == PieceKind.CONTROL, normalized=False)
-        for index, piece in enumerate(model.pieces)
-        if piece.kind in (PieceKind.CONTROL, PieceKind.USER_DEFINED)
-    }
-
-
-class T5Tokenizer(Sentinels, PreTrainedTokenizer):
+class T5Tokenizer(Sentinels, UnigramTokenizer):
     """T5's tokenizer in plain Python.
 
     Args:
@@ -113,15 +89,13 @@ class T5Tokenizer(Sentinels, PreTrainedTokenizer):
         extra_ids: number of sentinel tokens, which follow the model's pieces, the last one first.
         legacy: None or True: a text between added tokens is read as if a space came before it. False: only the text that all
             begins with is.
-        vocab, unk_id, byte_fallback, charsmap: what the file holds, where there is none: (piece, score) in the order of ids,
-            sentinels included; the unknown piece; whether it becomes bytes; normalization rules (`Charsmap`).
+        vocab, unk_id, byte_fallback, charsmap: as in `UnigramTokenizer`; sentinels are among the pieces.
         settings: arguments of `PreTrainedTokenizer`.
 
     Raises:
         TokenizerError, CorruptFileError: no vocabulary, a damaged one, or one of another kind.
     """
 
-    vocab_files_names = _FILES
     decided_by_file = ("legacy",)
 
     def __init__(
@@ -131,46 +105,28 @@ class T5Tokenizer(Sentinels, PreTrainedTokenizer):
         legacy: bool | None = None,
         vocab: Sequence[tuple[str, float]] | None = None,
         unk_id: int = 2,
-        byte_fallback: bool = False,
-        charsmap: bytes = b"",
-        added_tokens_decoder: dict[Any, Any] | None = None,
         **settings: Any,
     ) -> None:
-        marked: dict[Any, Any] = {}
-        settings = _with_sentinels({**_SPECIAL, **settings}, extra_ids)
-        self._model_file: bytes | None = None
-        if vocab is None:
-            model = _read_unigram(vocab_file)
-            vocab = _scored_pieces(model, extra_ids)
-            unk_id, byte_fallback, charsmap = model.unk_id, model.byte_fallback, model.charsmap
-            self._model_file, marked = model.data, dict(_marked_tokens(model))
         self.extra_ids = extra_ids
         self.legacy = legacy
-        self.unigram = Unigram(vocab, unk_id, byte_fallback)
-        self.charsmap = Charsmap(charsmap) if charsmap else None
-        self.vocab = self.unigram.ids
-        given = {int(index): token for index, token in (added_tokens_decoder or {}).items()}
-        super().__init__(added_tokens_decoder=marked | given, **settings)
+        super().__init__(vocab_file, vocab, unk_id, **_with_sentinels({**_SPECIAL, **settings}, extra_ids))
+
+    def _scored(self, model: SentencePieceModel) -> list[tuple[str, float]]:
+        return _scored_pieces(model, self.extra_ids)
+
+    def _is_of_the_model(self, piece: str) -> bool:
+        return not _SENTINEL.fullmatch(piece)
 
     def _normalize(self, text: AlignedText) -> AlignedText:
-        text = text if self.charsmap is None else self.charsmap.normalized(text)
+        text = super()._normalize(text)
         return text if self.legacy is not False else _single_spaces(text)
 
-    def _pre_tokenize(self, text: AlignedText) -> Iterable[AlignedText]:
+    def _spaced_words(self, text: AlignedText) -> list[AlignedText]:
         if self.legacy is not False:
-            words = [
-                word if word.text.startswith(META_SPACE) else word.prepended(META_SPACE) for word in text.words(is_white_space)
-            ]
-        else:
-            text = AlignedText(text.text.replace(" ", META_SPACE), text.spans)
-            begins_all = text.spans[0][0] == 0 and not text.text.startswith(META_SPACE)
-            words = [text.prepended(META_SPACE) if begins_all else text]
-        for word in words:
-            for match in _WORDS.finditer(word.text):
-                yield word.part(match.start(), match.end())
-
-    def _word_pieces(self, word: str) -> list[tuple[str, int, int]]:
-        return self.unigram.pieces(word)
+            return super()._spaced_words(text)
+        text = AlignedText(text.text.replace(" ", META_SPACE), text.spans)
+        begins_all = text.spans[0][0] == 0 and not text.text.startswith(META_SPACE)
+        return [text.prepended(META_SPACE) if begins_all else text]
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
         """`A </s>`, or `A </s> B </s>`."""
@@ -181,52 +137,24 @@ class T5Tokenizer(Sentinels, PreTrainedTokenizer):
             )
         return [*token_ids_0, last, *([] if token_ids_1 is None else [*token_ids_1, last])]
 
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Pieces joined, with spaces where they stand for them."""
-        return join_meta_space(join_bytes(tokens) if self.unigram.byte_fallback else list(tokens))
-
-    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write `spiece.model`: as it was read, or made anew of a `tokenizer.json`'s pieces."""
-        data = self._model_file
-        if data is None:
-            vocab = self.unigram.scores.items()
-            pieces = [Piece(text, score, self._kind(text)) for text, score in vocab if not _SENTINEL.fullmatch(text)]
-            rules = b"" if self.charsmap is None else self.charsmap.compiled
-            unk_id, byte_fallback = self.unigram.unk_id, self.unigram.byte_fallback
-            data = encoded_model(pieces, unk_id=unk_id, byte_fallback=byte_fallback, charsmap=rules)
-        path = Path(save_directory) / (f"{filename_prefix}-spiece.model" if filename_prefix else "spiece.model")
-        atomic_write_bytes(path, data)
-        return (str(path),)
-
-    def _kind(self, piece: str) -> PieceKind:
-        index = self.unigram.ids[piece]
-        if index == self.unigram.unk_id:
-            return PieceKind.UNKNOWN
-        if index in self._added.by_id:
-            return PieceKind.CONTROL if self._added.by_id[index].special else PieceKind.USER_DEFINED
-        return PieceKind.BYTE if self.unigram.byte_fallback and join_bytes([piece]) != [piece] else PieceKind.NORMAL
-
     def _saved_settings(self) -> dict[str, Any]:
         return {**super()._saved_settings(), "extra_ids": self.extra_ids, "legacy": self.legacy}
 
     @classmethod
     def _from_tokenizer_json(cls, path: Path, settings: dict[str, Any]) -> Self:
         value = read_tokenizer_json(path, "Unigram")
-        rules = _parts(value.get("normalizer"), "normalizers")
-        words = _parts(value.get("pre_tokenizer"), "pretokenizers")
+        rules = parts_of(value.get("normalizer"), "normalizers")
+        words = parts_of(value.get("pre_tokenizer"), "pretokenizers")
         charsmap = b""
         if rules and rules[0].get("type") == "Precompiled":
-            charsmap = _decoded(rules.pop(0), path)
+            charsmap = written_charsmap(rules.pop(0), path)
         kinds = tuple(str(part.get("type")) for part in (*rules, *words))
         scheme = str(words[-1].get("prepend_scheme", "always")) if words else ""
         legacy = {(("WhitespaceSplit", "Metaspace"), "always"): True, (("Strip", "Replace", "Metaspace"), "first"): False}
         if (kinds, scheme) not in legacy:
             return super()._from_tokenizer_json(path, settings)
         model = value["model"]
-        try:
-            vocab = [(str(piece), float(score)) for piece, score in model["vocab"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"`{path}` has no list of pieces with scores: {error!r}. Download it again.") from error
+        vocab = scored_pieces(model, path)
         inside = {
             "vocab": vocab,
             "unk_id": model.get("unk_id") or 0,
@@ -249,19 +177,6 @@ def _single_spaces(text: AlignedText) -> AlignedText:
         spans += [*text.spans[start : match.start()], text.spans[match.end() - 1]]
         start = match.end()
     return AlignedText("".join([*made, text.text[start:end]]), spans + text.spans[start:end])
-
-
-def _parts(value: Any, name: str) -> list[dict[str, Any]]:
-    """The parts of a normalizer or pre-tokenizer, one or a sequence of them."""
-    parts = value.get(name, [value]) if isinstance(value, dict) else []
-    return [part for part in parts if isinstance(part, dict)]
-
-
-def _decoded(rule: dict[str, Any], path: Path) -> bytes:
-    try:
-        return base64.b64decode(rule.get("precompiled_charsmap") or "", validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise CorruptFileError(f"`{path}` has normalization rules that are not base64: {error}. Download it again.") from error
 
 
 class T5TokenizerFast(Sentinels, PreTrainedTokenizerFast):
@@ -301,7 +216,7 @@ class T5TokenizerFast(Sentinels, PreTrainedTokenizerFast):
         self.extra_ids = 100 if extra_ids is None else extra_ids
         self.legacy = legacy
         settings = _with_sentinels(settings, self.extra_ids)
-        model = _read_unigram(vocab_file)
+        model = read_unigram(type(self), vocab_file)
         backend = unigram_backend(
             _scored_pieces(model, self.extra_ids),
             unk_id=model.unk_id,
@@ -310,7 +225,7 @@ class T5TokenizerFast(Sentinels, PreTrainedTokenizerFast):
             prefix_every_text=legacy is not False,
         )
         decoder = {
-            **_marked_tokens(model),
+            **marked_tokens(model),
             **{int(i): token for i, token in (settings.pop("added_tokens_decoder", None) or {}).items()},
         }
         super().__init__(tokenizer_object=backend, copy_tokenizer=False, added_tokens_decoder=decoder, **settings)
