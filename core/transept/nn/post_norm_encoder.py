@@ -330,7 +330,8 @@ class PostNormEncoder(nn.Module):
     def _cache(self, use_cache: bool | None, past_key_values: Any, encoder_hidden_states: Tensor | None) -> Any:
         if not self.is_decoder and use_cache:
             raise InputError(
-                "`use_cache=True` asks an encoder for a decoder's cache: set `config.is_decoder=True`, or leave it out."
+                "An encoder keeps no cache (`config.is_decoder` is False): to generate, load it with `is_decoder=True`, or pass "
+                "`use_cache=False`."
             )
         cache = cache_for(self, use_cache if self.is_decoder else False, past_key_values)
         if past_key_values is None and cache is not None and encoder_hidden_states is not None:

@@ -10,7 +10,7 @@ import typer
 from transept.errors import SaveError, TokenizerError
 
 from .console import err, load_progress, out, size_of
-from .loading import DtypeOption, ModelArgument, RevisionOption, load_tokenizer
+from .loading import DtypeOption, ModelArgument, RevisionOption, load_tokenizer, own_task, task_class
 
 __all__ = ["convert"]
 
@@ -30,11 +30,14 @@ def convert(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())) and not force:
         raise SaveError(f"`{destination}` is not empty: choose another folder, or pass --force.")
     with load_progress(f"Reading {model}") as progress:
-        name = task or _task_of(model, revision)
-        auto = getattr(transept, name, None) if name.startswith("AutoModel") else None
-        if auto is None:
+        if task:
+            kind = getattr(transept, task, None) if task.startswith("AutoModel") else None
+        else:
+            config = transept.AutoConfig.from_pretrained(model, revision=revision)
+            kind = task_class(config, own_task(config))
+        if kind is None:
             raise typer.BadParameter(f"no auto class `{task}`: give one such as AutoModelForCausalLM, or leave --task out.")
-        loaded = auto.from_pretrained(model, dtype=dtype, revision=revision, progress=progress)
+        loaded = kind.from_pretrained(model, dtype=dtype, revision=revision, progress=progress)
     loaded.save_pretrained(destination, max_shard_size=max_shard_size)
     try:
         load_tokenizer(model, revision=revision).save_pretrained(destination)
@@ -45,19 +48,3 @@ def convert(
     out.print(
         f"Wrote {size_of(total)} to {destination}: {', '.join(file.name for file in written)}", markup=False, soft_wrap=True
     )
-
-
-def _task_of(model: str, revision: str | None) -> str:
-    """The auto class for the checkpoint's own architecture; the base model where it names none that is known."""
-    from transept import AutoConfig
-    from transept.discovery import registry
-
-    config = AutoConfig.from_pretrained(model, revision=revision)
-    spec = registry.get("models", config.model_type)
-    from transept.auto import task_door
-
-    named = (config.architectures or [None])[0]
-    for task, reference in spec.tasks.items():
-        if reference.rpartition(":")[2] == named:
-            return task_door(task)
-    return task_door("causal_lm" if "causal_lm" in spec.tasks else "base")

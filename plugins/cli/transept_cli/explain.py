@@ -9,7 +9,7 @@ import typer
 from transept.errors import PluginError, TranseptError
 
 from .console import out, print_json
-from .loading import AttentionOption, DtypeOption, ModelArgument, RevisionOption, RewriteOption
+from .loading import AttentionOption, DtypeOption, ModelArgument, RevisionOption, RewriteOption, own_task, task_class
 
 __all__ = ["explain", "explanation"]
 
@@ -45,14 +45,15 @@ def explanation(
     name: str, *, attention: str = "auto", rewrites: list[str] | None = None, dtype: str = "auto", revision: str | None = None
 ) -> list[dict[str, Any]]:
     """One row a role: role, choice, dist, why, and the others with the reason against each. The model is loaded to see."""
-    from transept import AutoModelForCausalLM
+    from transept import AutoConfig
     from transept.auto import AutoTokenizer
     from transept.checkpoints.pretrained import LoadOptions, open_checkpoint
     from transept.discovery import registry
     from transept.files import open_location
 
     location = open_location(name, revision=revision)
-    model = AutoModelForCausalLM.from_pretrained(
+    config = AutoConfig.from_pretrained(location)
+    model = task_class(config, own_task(config)).from_pretrained(
         location, dtype=dtype, attn_implementation=None if attention == "auto" else attention, rewrites=tuple(rewrites or ())
     )
     reader, record = open_checkpoint(location, LoadOptions())
@@ -85,28 +86,20 @@ def explanation(
     except TranseptError as error:
         rows.append({"role": "tokenizer", "choice": "none", "dist": "", "why": str(error), "others": []})
     rows.append(_attention(model))
-    cache = getattr(model.generation_config, "cache_implementation", None) or "dynamic"
-    rows.append(
-        _row(
-            "cache",
-            "caches",
-            cache,
-            "`cache_implementation` in the generation config, dynamic when it is silent",
-            _others("caches", cache, "not asked for"),
-        )
-    )
-    strategy = "sample" if model.generation_config.do_sample else "greedy"
-    rows.append(
-        _row(
-            "decoding",
-            "decoding",
-            strategy,
-            f"`do_sample` is {bool(model.generation_config.do_sample)} in the generation config",
-            _others("decoding", strategy, "not asked for"),
-        )
-    )
+    if model.can_generate():
+        rows += _generation(model.generation_config)
     rows += _rewrites(model, registry)
     return rows
+
+
+def _generation(config: Any) -> list[dict[str, Any]]:
+    cache, strategy = config.cache_implementation or "dynamic", "sample" if config.do_sample else "greedy"
+    silent = "`cache_implementation` in the generation config, dynamic when it is silent"
+    sampled = f"`do_sample` is {bool(config.do_sample)} in the generation config"
+    return [
+        _row("cache", "caches", cache, silent, _others("caches", cache, "not asked for")),
+        _row("decoding", "decoding", strategy, sampled, _others("decoding", strategy, "not asked for")),
+    ]
 
 
 def _dist(kind: str, key: str) -> str:
@@ -165,13 +158,19 @@ def _tokenizers(location: Any, chosen: Any) -> list[dict[str, str]]:
 
 def _attention(model: Any) -> dict[str, Any]:
     """Ask the first attention layer after a forward pass of two tokens: the choice depends on the request."""
+    from inspect import signature
+
     import torch
 
     binding = next((binding for _, binding in model.attention_layers()), None)
     if binding is None:
         return {"role": "attention", "choice": "none", "dist": "", "why": "the model has no attention layers", "others": []}
-    with torch.no_grad():
-        model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device), use_cache=False)
+    base = model.base_model
+    takes = signature(base.forward).parameters
+    tokens = torch.zeros((1, 2), dtype=torch.long, device=model.device)
+    if "input_ids" in takes:
+        with torch.no_grad():
+            base(**{name: tokens for name in ("input_ids", "decoder_input_ids") if name in takes})
     said = binding.explain()
     others = [{"key": key, "dist": _dist("attention", key), "why": why} for key, why in said.others.items()]
     return _row("attention", "attention", said.kernel, said.why, others)

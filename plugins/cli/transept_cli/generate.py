@@ -74,13 +74,14 @@ def generate(
     )
     if stop:
         arguments.update(stop_strings=list(stop), tokenizer=tokenizer)
-    streamer = None if as_json else TextStreamer(tokenizer, skip_prompt=chat, skip_special_tokens=True)
+    reads_apart = loaded.config.is_encoder_decoder  # the decoder starts from a token of its own, not from the prompt
+    streamer = None if as_json else TextStreamer(tokenizer, skip_prompt=chat or reads_apart, skip_special_tokens=True)
     inputs = inputs.to(loaded.device)
     started = time.perf_counter()
     output = loaded.generate(**inputs, streamer=streamer, **arguments)
     seconds = time.perf_counter() - started
     prompt_tokens = inputs["input_ids"].shape[1]
-    new = output[0, prompt_tokens:]
+    new = output[0, 1 if reads_apart else prompt_tokens :]
     speed = len(new) / seconds if seconds > 0 else 0.0
     if as_json:
         print_json(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from .console import out, print_json, print_table, size_of
-from .loading import ModelArgument, RevisionOption
+from .loading import ModelArgument, RevisionOption, own_task, task_class
 
 __all__ = ["info"]
 
@@ -51,17 +51,14 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
     from transept.auto import known_tasks, task_door
     from transept.checkpoints import on_meta
     from transept.checkpoints.pretrained import LoadOptions, open_checkpoint
-    from transept.discovery import load_object, registry
+    from transept.discovery import registry
     from transept.files import open_location
 
     location = open_location(name, revision=revision)
     config = AutoConfig.from_pretrained(location)
     spec = registry.get("models", config.model_type)
-    named = (config.architectures or [None])[0]
-    task = next((t for t, ref in spec.tasks.items() if ref.rpartition(":")[2] == named), None)
-    task = task or ("causal_lm" if "causal_lm" in spec.tasks else next(iter(spec.tasks)))
     with on_meta():
-        built = load_object(spec.tasks[task], owner=registry.owner("models", config.model_type))(config)
+        built = task_class(config, own_task(config))(config)
     reader, record = open_checkpoint(location, LoadOptions())
     with reader:
         stored = {ref.kind for ref in reader.tensors.values()}
@@ -74,7 +71,7 @@ def describe(name: str, revision: str | None = None) -> dict[str, Any]:
         "name": name,
         "model_type": config.model_type,
         "architectures": config.architectures or [],
-        "tasks": [task_door(t) if t in known_tasks() else t for t in spec.tasks],
+        "tasks": [task_door(t) if t in known_tasks() else ref.rpartition(":")[2] for t, ref in spec.tasks.items()],
         "parameters": parameters,
         "format": record.key,
         "files": files,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from transept.discovery import load_object, registry
+
 from .console import load_progress
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "RewriteOption",
     "load_model",
     "load_tokenizer",
+    "own_task",
+    "task_class",
 ]
 
 ModelArgument = Annotated[
@@ -40,11 +44,13 @@ def load_model(
     rewrites: list[str] | None = None,
     revision: str | None = None,
 ) -> Any:
-    """The causal language model at `name`, with a progress bar where that takes long."""
-    from transept import AutoModelForCausalLM
+    """The language model at `name`, of a decoder or an encoder–decoder, with a progress bar where that takes long."""
+    from transept import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with load_progress(f"Loading {name}") as progress:
-        return AutoModelForCausalLM.from_pretrained(
+        return auto.from_pretrained(
             name,
             dtype=dtype,
             device_map=device,
@@ -59,3 +65,17 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
     from transept import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(name, revision=revision)
+
+
+def own_task(config: Any) -> str:
+    """The task of the class that the configuration names; where it names none that is known, of its language model or base."""
+    tasks = registry.get("models", config.model_type).tasks
+    named = (config.architectures or [None])[0]
+    own = next((task for task, reference in tasks.items() if reference.rpartition(":")[2] == named), None)
+    return own or next((task for task in ("causal_lm", "seq2seq_lm", "base") if task in tasks), next(iter(tasks)))
+
+
+def task_class(config: Any, task: str) -> Any:
+    """The class that the configuration's family has for a task, one without an auto class too."""
+    reference = registry.get("models", config.model_type).tasks[task]
+    return load_object(reference, owner=registry.owner("models", config.model_type))
