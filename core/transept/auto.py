@@ -323,6 +323,10 @@ class _AutoProcessor(_OnlyDoor):
         _, spec = AutoTokenizer._model_record(location)
         if spec is not None and spec.processor is not None:
             keys.append(spec.processor)
+            family = registry.find("processors", spec.processor)
+            if family is not None and family.kind == "processor" and family.kind not in cls.kinds:  # its parts are the family's
+                joined = load_object(family.processor, owner=registry.owner("processors", spec.processor))
+                keys += [key for part in joined.parts.values() for key in part]
         for key in keys:
             record = registry.find("processors", key)
             if record is not None and record.kind in cls.kinds:

@@ -131,18 +131,8 @@ class WhisperGenerationMixin(GenerationMixin):
         features, states = self._sound(input_features, kwargs, config)
         frames = window if features is None else features.shape[-1]
         batch = states[0].shape[0] if features is None else features.shape[0]
-        if return_timestamps is None:
-            return_timestamps = getattr(config, "return_timestamps", None)
-        if frames > window and return_timestamps is False:
-            raise GenerationError(
-                f"`input_features` has {frames} frames, more than a window of {window}: that needs `return_timestamps=True`."
-            )
-        timestamps = bool(return_timestamps) or frames > window
+        timestamps = _wants_timestamps(return_timestamps, config, frames, window)
         without = getattr(config, "no_timestamps_token_id", None)
-        if timestamps and without is None:
-            raise GenerationError(
-                "The generation config has no `no_timestamps_token_id`, after which timestamps begin: set it."
-            )
         if return_dict_in_generate is None:
             return_dict_in_generate = bool(config.return_dict_in_generate)
 
@@ -386,3 +376,16 @@ class WhisperGenerationMixin(GenerationMixin):
 
 def _either(given: Any, config: Any, name: str) -> Any:
     return getattr(config, name, None) if given is None else given
+
+
+def _wants_timestamps(asked: bool | None, config: Any, frames: int, window: int) -> bool:
+    """Whether timestamps are to come, which long recordings need. Raises: GenerationError"""
+    asked = getattr(config, "return_timestamps", None) if asked is None else asked
+    if frames > window and asked is False:
+        raise GenerationError(
+            f"`input_features` has {frames} frames, more than a window of {window}: that needs `return_timestamps=True`."
+        )
+    wanted = bool(asked) or frames > window
+    if wanted and getattr(config, "no_timestamps_token_id", None) is None:
+        raise GenerationError("The generation config has no `no_timestamps_token_id`, after which timestamps begin: set it.")
+    return wanted
