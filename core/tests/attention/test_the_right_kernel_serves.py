@@ -271,3 +271,21 @@ def test_a_kernel_called_by_hand_ignores_nothing():
     for options in ({"softcap": 1.0}, {"sinks": torch.zeros(2)}, {"need_weights": True}):
         with pytest.raises(AttentionError, match="eager"):
             sdpa_attention(query, query, query, mask=MaskSpec.causal(3), **options)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"keep": torch.ones(3, 4, dtype=torch.bool)},
+        {"documents": torch.zeros(3, 4, dtype=torch.long)},
+        {"bias": torch.zeros(3, 1, 4, 4)},
+    ],
+    ids=lambda parts: next(iter(parts)),
+)
+def test_a_mask_for_another_batch_is_refused(parts):
+    query = torch.randn(2, 2, 4, 8)
+    mask = MaskSpec.causal(4, **parts)
+    with pytest.raises(InputError, match="for 3 sequences, and there are 2"):
+        Attention()(query, query, query, mask=mask)
+    one = MaskSpec.causal(4, **{name: tensor[:1] for name, tensor in parts.items()})
+    assert torch.equal(Attention("sdpa")(query, query, query, mask=one)[0].isfinite(), torch.ones_like(query).bool())

@@ -109,13 +109,17 @@ class Attention:
 
         Raises:
             AttentionError: the kernel that was asked for lacks something this request needs, or no kernel has it.
-            InputError: the mask is for other lengths.
+            InputError: the mask is for other lengths or another batch.
         """
         queries, keys = query.shape, key.shape
         if queries[2] != mask.query_length or keys[2] != mask.key_length:
             raise InputError(
                 f"The mask is for {mask.query_length} queries and {mask.key_length} keys, and there are {queries[2]} and {keys[2]}. "
                 "Make it from the cache as it is before this pass, for this layer."
+            )
+        if mask.rows != queries[0] and mask.rows != 1:
+            raise InputError(
+                f"The mask is for {mask.rows} sequences, and there are {queries[0]}: give a row for each, or one for all."
             )
         # while a graph is traced, numbers may be symbols: `index` and `not` make plain ones, which a kernel can be chosen by
         need = (

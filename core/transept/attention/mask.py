@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -81,6 +81,13 @@ class MaskSpec:
         """
         return frozenset(kind for place, kind in enumerate(MASK_KINDS) if self.bits >> place & 1)
 
+    @property
+    def rows(self) -> int:
+        """Sequences that it tells apart; 1: it is the same for any number of them."""
+        bias = self.bias if self.bias is not None and self.bias.dim() == 4 else None
+        per_row = self.keep if self.keep is not None else self.documents if self.documents is not None else bias
+        return 1 if per_row is None else per_row.shape[0]
+
     def materialize(self, device: torch.device | str) -> Tensor | None:
         """The reference for all kinds and their intersections: which pairs may attend.
 
@@ -102,12 +109,55 @@ class MaskSpec:
         found: tuple[Tensor | None, Tensor | None] = self.memo(("hidden", str(device)), lambda: self._hidden(device))
         return found
 
+    def blocks(self, size: int) -> Iterator[tuple[slice, slice, MaskSpec]]:
+        """The mask in runs of queries, for kernels that would else hold all of it at once.
+
+        Yields:
+            which queries, at most `size`; which keys, all that they can see among them; the mask of those queries and keys. Runs of
+            a window share their masks, whose forms are then built once.
+        """
+        for start in range(0, self.query_length, size):
+            count = min(size, self.query_length - start)
+            first, last = self._reach(self.query_offset + start, count)
+            yield slice(start, start + count), slice(first, last), self._block(start, count, first, last)
+
     def memo(self, key: Hashable, build: Callable[[], T]) -> T:
         """A kernel's own form of this mask, built on the first call with `key`. Nothing that gradients flow through."""
         found: T | None = self._memo.get(key)
         if found is None:
             found = self._memo[key] = build()
         return found
+
+    def _reach(self, place: int, count: int) -> tuple[int, int]:
+        """Bounds of the keys that `count` queries from key index `place` on can see; never empty."""
+        first, last = 0, self.key_length
+        if self.kind == "prefix":
+            return first, last
+        if self.sliding_window is not None:
+            first = place - self.sliding_window + 1
+            last = min(last, place + count + self.sliding_window - 1)
+        if self.chunk is not None:
+            # where rows are counted from their first kept key, the keys before it are needed to find it
+            first = 0 if self.keep is not None else max(first, place // self.chunk * self.chunk)
+        if self.kind == "causal":
+            last = min(last, place + count)
+        first = min(max(first, 0), self.key_length - 1)
+        return first - first % (self.chunk or 1), max(last, first + 1)
+
+    def _block(self, start: int, count: int, first: int, last: int) -> MaskSpec:
+        def build() -> MaskSpec:
+            keep, documents = (None if part is None else part[:, first:last] for part in (self.keep, self.documents))
+            bias = self.bias
+            for dim, place, size in ((-2, start, count), (-1, first, last - first)):
+                if bias is not None and bias.shape[dim] > 1:
+                    bias = bias.narrow(dim, place, size)
+            lengths: dict[str, Any] = {"query_length": count, "key_length": last - first, "query_offset": offset}
+            return replace(self, **lengths, keep=keep, documents=documents, bias=bias)
+
+        offset = self.query_offset + start - first
+        if self.sliding_window is None or self.keep is not None or self.documents is not None or self.bias is not None:
+            return build()
+        return self.memo(("block", count, last - first, offset), build)
 
     def _hidden(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
         seen = self._seen(device)

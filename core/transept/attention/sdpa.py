@@ -26,13 +26,39 @@ def sdpa_attention(
 ) -> tuple[Tensor, None]:
     """Attend; arguments as in `eager_attention`.
 
-    A square causal mask, and none, are served without a mask tensor; any other is built once for all layers of a pass.
+    A square causal mask, and none, are served without a mask tensor; any other is built once for all layers of a pass. Where that
+    would be large, queries are served in runs, each with the keys that it can reach and a mask of its own: torch knows no windows,
+    and aligns `is_causal` with the first key where a cache holds more.
 
     Raises:
         AttentionError: a softcap, sinks or the weights are asked for.
     """
     if softcap is not None or sinks is not None or need_weights:
         raise AttentionError("`sdpa` has no softcap, no sinks and returns no weights: use `eager`.", kernel="sdpa")
+    if mask.needs_mask and not mask.is_square_causal and _is_large(mask):
+        runs = [
+            _attend(query[:, :, queries], key[:, :, keys], value[:, :, keys], part, scale, dropout)
+            for queries, keys, part in mask.blocks(_run(mask))
+        ]
+        return torch.cat(runs, 2), None
+    return _attend(query, key, value, mask, scale, dropout), None
+
+
+_LARGE = 1 << 20
+"""Entries of a mask, for each row of a batch, from which on it is never held as a whole."""
+
+
+def _is_large(mask: MaskSpec) -> bool:
+    return not torch.compiler.is_compiling() and mask.query_length > 1 and mask.query_length * mask.key_length > _LARGE
+
+
+def _run(mask: MaskSpec) -> int:
+    """How many queries at a time: few beside a window, since each run reads the window before it; few where keys are many."""
+    most = max(128, min(512, 8 * _LARGE // mask.key_length))
+    return min(most, max(128, mask.sliding_window or mask.chunk or most))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: MaskSpec, scale: float | None, dropout: float) -> Tensor:
     batch, heads, length, _ = query.shape
     kv_heads = key.shape[1]
     added: Tensor | None = None
@@ -63,7 +89,7 @@ def sdpa_attention(
             scale=scale,
             enable_gqa=heads != key.shape[1],
         )
-    return output if empty is None else output.masked_fill(empty, 0.0), None
+    return output if empty is None else output.masked_fill(empty, 0.0)
 
 
 def _added(mask: MaskSpec, query: Tensor) -> tuple[Tensor | None, Tensor | None]:
