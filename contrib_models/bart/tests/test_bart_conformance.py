@@ -44,6 +44,12 @@ class TestBart(Seq2SeqConformance):
     heads = ("base", "seq2seq_lm", "sequence_classification", "question_answering")
     position_table = "max_position_embeddings"
     variants = VARIANTS
+    golden = {  # noqa: RUF012
+        "base": -0.963202,
+        "seq2seq_lm": 1.104985,
+        "sequence_classification": 0.540119,
+        "question_answering": 0.155252,
+    }
     xfails = {  # noqa: RUF012
         f"test_a_loss_reaches_every_parameter[{task}-untied]": "as the peer's, it has a table `shared` that neither half reads"
         for task in ("seq2seq_lm", "sequence_classification", "question_answering")
@@ -59,6 +65,7 @@ class TestBartDecoder(CausalLMConformance):
     supports_cross_attention = True
     cross_attention = {"is_decoder": True}  # noqa: RUF012
     variants = {name: VARIANTS[name] for name in ("scaled", "untied")}  # noqa: RUF012
+    golden = {"causal_lm": -0.707657}  # noqa: RUF012
     xfails = {  # noqa: RUF012
         "test_a_loss_reaches_every_parameter": "without an encoder's states its cross-attention rests",
         **{

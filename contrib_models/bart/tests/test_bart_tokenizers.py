@@ -9,29 +9,18 @@ from transept_bart.tokenization import BartTokenizer, BartTokenizerFast
 from transept_testing import TokenizerConformance
 from transept_testing.mixed_scripts import SENTENCES, mixed_lines
 from transept_testing.tokenizer_kinds import check_added_tokens, check_encodings, check_lengths, check_ways_back
-from transept_tokenizers.byte_bpe import byte_characters
 
 from transept import AutoTokenizer
 from transept.errors import TokenizerError
 
-MERGES = (("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "w"), ("o", "r"), ("Ġw", "or"), ("l", "d"), ("Ġwor", "ld"))
 KINDS = (BartTokenizer, BartTokenizerFast)
 
 
-def write_small(folder: Path) -> None:
-    """The special tokens at BART's ids, the bytes, a few merges, and the mask at the end."""
-    learned = [*byte_characters().values(), *("".join(pair) for pair in MERGES)]
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", *learned, "<mask>"]
-    (folder / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(tokens)}), encoding="utf-8")
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in MERGES), ""]
-    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-
-
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
+def small(tmp_path: Path, write_small_vocabulary: Any) -> Path:
     folder = tmp_path / "small"
     folder.mkdir()
-    write_small(folder)
+    write_small_vocabulary(folder)
     return folder
 
 
@@ -46,8 +35,12 @@ class TestBartTokenizers(TokenizerConformance):
     peer = "BartTokenizer"
     restored: ClassVar[Any] = ("hello world", "  two\tspaces \n and 你好 🙂 naïve ")
 
+    @pytest.fixture(autouse=True)
+    def _files(self, write_small_vocabulary: Any) -> None:
+        self.write = write_small_vocabulary
+
     def write_files(self, folder: Path) -> None:
-        write_small(folder)
+        self.write(folder)
 
 
 @pytest.mark.parametrize("settings", [{}, {"add_prefix_space": True}, {"trim_offsets": False}], ids=str)

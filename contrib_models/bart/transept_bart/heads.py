@@ -44,7 +44,6 @@ class BartForCausalLM(Head, BartPreTrainedModel, GenerationMixin):
         *BartPreTrainedModel._keys_to_ignore_on_load_unexpected,
         "*encoder.*",
         "*shared.weight",
-        "final_logits_bias",
     )
 
     def __init__(self, config: BartConfig) -> None:

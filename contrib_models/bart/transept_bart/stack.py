@@ -35,8 +35,8 @@ class BartPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["BartEncoderLayer", "BartDecoderLayer"]  # noqa: RUF012
     _input_embeddings_name: ClassVar[str] = "shared"
-    # files of older versions carry a format's number
-    _keys_to_ignore_on_load_unexpected = ("*encoder.version", "*decoder.version")
+    # files of older versions carry a format's number; the bias belongs to one head's logits
+    _keys_to_ignore_on_load_unexpected = ("*encoder.version", "*decoder.version", "final_logits_bias")
 
     def _init_weights(self, module: nn.Module) -> None:
         initialize_module(module, std=self.config.init_std)
