@@ -56,12 +56,11 @@ def test_the_masks_of_long_requests_stay_small(mask, monkeypatch):
         entries.append(0 if found[0] is None else found[0].untyped_storage().nbytes() // query.element_size())
         return found
 
-    monkeypatch.setattr(sdpa, "_added", watched)
+    monkeypatch.setattr(sdpa, "_added", watched)  # runs that are whole chunks have none at all
     query, key = torch.randn(2, 2, mask.query_length, 8), torch.randn(2, 1, mask.key_length, 8)
     found, _ = sdpa_attention(query, key, key, mask=mask)
     torch.testing.assert_close(found, eager_attention(query, key, key, mask=mask)[0], atol=2e-5, rtol=2e-5)
-    assert len(entries) > 1
-    assert max(entries) < 0.75 * mask.rows * mask.query_length * mask.key_length
+    assert max(entries, default=0) < 0.75 * mask.rows * mask.query_length * mask.key_length
 
 
 def test_runs_of_a_window_share_their_masks_and_layers_share_them_too():
