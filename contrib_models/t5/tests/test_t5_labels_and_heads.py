@@ -70,6 +70,8 @@ def test_encoder_outputs_may_be_a_tuple(t5_config, ids):
     assert len(found.encoder_hidden_states) == len(expected.encoder_hidden_states) == 4
     found = model(encoder_outputs=(encoded.last_hidden_state,), decoder_input_ids=ids(length=3))
     assert torch.equal(found.logits, expected.logits)
+    with pytest.raises(InputError, match="`encoder_outputs` is a tensor"):
+        model(encoder_outputs=encoded.last_hidden_state, decoder_input_ids=ids(length=3))
 
 
 @torch.no_grad()

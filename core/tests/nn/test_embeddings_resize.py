@@ -81,6 +81,10 @@ def test_ids_and_embeddings_are_looked_at():
         ((ids[:0], None), r"shape \(0, 2\)"),
         ((ids[:, :0], None), r"shape \(1, 0\)"),
         ((None, embeds[0]), r"`inputs_embeds` has shape \(2, 4\)"),
+        ((None, embeds[..., :3]), "3 wide, and the token embedding's rows are 4"),
+        (([[1, 2]], None), "`input_ids` is a list and no tensor: tokenize with `return_tensors='pt'`"),
+        ((ids.float(), None), "`input_ids` is torch.float32"),
+        ((ids.bool(), None), "`input_ids` is torch.bool"),
     ):
         with pytest.raises(InputError, match=words):
             embed_tokens(embedding, *given)

@@ -72,6 +72,21 @@ def test_sequence_classification_loss(problem_type, num_labels, labels):
         torch.testing.assert_close(losses.sequence_classification_loss(logits, labels, problem_type), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_class_ids_may_have_any_integer_dtype(logits, dtype):
+    """NumPy's are int32 on some platforms, and the peer refuses those."""
+    labels = torch.arange(18).reshape(3, 6) % 11
+    wide = (losses.masked_lm_loss(logits, labels), losses.causal_lm_loss(logits, labels))
+    narrow = (losses.masked_lm_loss(logits, labels.to(dtype)), losses.causal_lm_loss(logits, labels.to(dtype)))
+    assert torch.equal(torch.stack(wide), torch.stack(narrow))
+    first, last = torch.tensor([0, 5, 3]), torch.tensor([1, 2, 40])
+    spans = logits[..., 0], logits[..., 1]
+    assert torch.equal(
+        losses.question_answering_loss(*spans, first, last),
+        losses.question_answering_loss(*spans, first.to(dtype), last.to(dtype)),
+    )
+
+
 def test_unknown_problem_type():
     with pytest.raises(ConfigError, match="`problem_type` is `ranking`"):
         losses.sequence_classification_loss(torch.zeros(2, 2), torch.zeros(2, 2), "ranking")
@@ -104,6 +119,10 @@ def test_question_answering_loss():
             ),
             "`start_positions` has shape",
         ),
+        (lambda: losses.masked_lm_loss(torch.zeros(2, 7, 5), torch.zeros(2, 7)), "`labels` are torch.float32"),
+        (lambda: losses.causal_lm_loss(torch.zeros(1, 2, 5), [[1, 2]]), "`labels` is a list"),
+        (lambda: losses.sequence_classification_loss(torch.zeros(2, 3), [1, 2]), "`labels` is a list"),
+        (lambda: losses.question_answering_loss(*torch.zeros(2, 1, 4), 1, 2), "`start_positions` is a int"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(call, words):

@@ -40,16 +40,22 @@ def embed_tokens(embedding: nn.Module, input_ids: Tensor | None, inputs_embeds: 
     """The first hidden states, (batch, seq, hidden_size): of token ids (batch, seq), or the embeddings given.
 
     Raises:
-        InputError: both or neither are given, nothing is in them, they have another number of dimensions, or an id has no row.
+        InputError: both or neither are given, nothing is in them, they are no tensor or one of another shape or dtype, or an id
+            has no row.
     """
     if (input_ids is None) == (inputs_embeds is None):
         raise InputError("Give exactly one of `input_ids` and `inputs_embeds`.")
     given, name, dims = (input_ids, "input_ids", 2) if inputs_embeds is None else (inputs_embeds, "inputs_embeds", 3)
     assert given is not None
+    if not isinstance(given, Tensor):
+        raise InputError(f"`{name}` is a {type(given).__name__} and no tensor: tokenize with `return_tensors='pt'`.")
     if given.dim() != dims or given.shape[0] == 0 or given.shape[1] == 0:
         layout = "(batch, seq)" if dims == 2 else "(batch, seq, hidden_size)"
         raise InputError(f"`{name}` has shape {tuple(given.shape)}: it must be {layout}, with something in it.")
     if inputs_embeds is not None:
+        width = getattr(embedding, "embedding_dim", inputs_embeds.shape[-1])
+        if inputs_embeds.shape[-1] != width:
+            raise InputError(f"`inputs_embeds` are {inputs_embeds.shape[-1]} wide, and the token embedding's rows are {width}.")
         return inputs_embeds
     return look_up(embedding, given, name, "the vocabulary", ": is the tokenizer this model's own?")
 
@@ -58,8 +64,10 @@ def look_up(embedding: nn.Module, ids: Tensor, name: str, table: str, hint: str 
     """Rows of an embedding, (…, hidden_size), for integers (…). Only a lookup that failed is looked into.
 
     Raises:
-        InputError: an id has no row; `name`, `table` and `hint` are its words.
+        InputError: an id has no row, or ids are no int64 or int32; `name`, `table` and `hint` are its words.
     """
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"`{name}` is {ids.dtype}: ids are whole numbers, `{name}.long()`.")
     try:
         return embedding(ids)
     except IndexError as error:

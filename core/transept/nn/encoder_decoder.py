@@ -280,6 +280,10 @@ def encode_and_decode(
     """
     if encoder_outputs is None:
         encoder_outputs = encoder(**encoder_inputs, **shown, return_dict=True)
+    elif isinstance(encoder_outputs, Tensor):
+        raise InputError(
+            "`encoder_outputs` is a tensor: pass what the encoder returned, or its states in a tuple, `(states,)`."
+        )
     elif not isinstance(encoder_outputs, ModelOutput):
         encoder_outputs = BaseModelOutput(*encoder_outputs[:3])
     states = encoder_outputs.last_hidden_state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +23,7 @@ PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_class
 
 def _cross_entropy(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None, ignore_index: int = -100) -> Tensor:
     """Cross entropy of (n, classes) against (n,): the mean, or the sum divided by `num_items`."""
-    labels = labels.to(logits.device)
+    labels = _class_ids(labels).to(logits.device)
     try:
         if num_items is None:
             return F.cross_entropy(logits, labels, ignore_index=ignore_index)
@@ -33,8 +35,20 @@ def _cross_entropy(logits: Tensor, labels: Tensor, num_items: Tensor | int | Non
     return total / (num_items.to(total.device) if isinstance(num_items, Tensor) else num_items)
 
 
+def _tensor(labels: Any, name: str = "labels") -> Tensor:
+    if not isinstance(labels, Tensor):
+        raise InputError(f"`{name}` is a {type(labels).__name__} and no tensor: make one with `torch.tensor`.")
+    return labels
+
+
+def _class_ids(labels: Tensor) -> Tensor:
+    if labels.is_floating_point():
+        raise InputError(f"`labels` are {labels.dtype}: classes are whole numbers, or `problem_type` is another.")
+    return labels.long()
+
+
 def _check_labels(labels: Tensor, expected: torch.Size, name: str = "labels") -> None:
-    if labels.shape != expected:
+    if _tensor(labels, name).shape != expected:
         raise InputError(f"`{name}` has shape {tuple(labels.shape)}; the logits need {tuple(expected)}.")
 
 
@@ -66,7 +80,7 @@ def causal_lm_loss(
             raise InputError("A loss needs `labels` or `shift_labels`.")
         _check_labels(labels, logits.shape[:-1])
         # shifting the labels rather than the logits copies the smaller of the two
-        shift_labels = F.pad(labels, (0, 1), value=ignore_index)[..., 1:]
+        shift_labels = F.pad(_class_ids(labels), (0, 1), value=ignore_index)[..., 1:]
     _check_labels(shift_labels, logits.shape[:-1], "shift_labels")
     return _cross_entropy(logits.float().flatten(0, -2), shift_labels.flatten(), num_items_in_batch, ignore_index)
 
@@ -96,16 +110,14 @@ def sequence_classification_loss(logits: Tensor, labels: Tensor, problem_type: s
     Raises:
         ConfigError: another problem type. InputError: labels that don't fit it.
     """
-    num_labels, labels = logits.shape[-1], labels.to(logits.device)
+    num_labels, labels = logits.shape[-1], _tensor(labels).to(logits.device)
     if problem_type is None:
         single = labels.dtype in (torch.int64, torch.int32)
         problem_type = PROBLEM_TYPES[0] if num_labels == 1 else PROBLEM_TYPES[1] if single else PROBLEM_TYPES[2]
     logits = logits.float()
     if problem_type == "single_label_classification":
         _check_labels(labels.flatten(), logits.shape[:1])
-        if labels.is_floating_point():
-            raise InputError(f"`labels` are {labels.dtype}: classes are whole numbers, or `problem_type` is another.")
-        return _cross_entropy(logits, labels.flatten().long())
+        return _cross_entropy(logits, labels.flatten())
     if problem_type == "regression":
         labels = labels.reshape(-1, 1) if num_labels == 1 else labels
         _check_labels(labels, logits.shape)
@@ -127,5 +139,6 @@ def question_answering_loss(start_logits: Tensor, end_logits: Tensor, start_posi
 
 def _position_loss(logits: Tensor, positions: Tensor, name: str) -> Tensor:
     outside = logits.shape[1]
-    _check_labels(positions.flatten(), logits.shape[:1], name)
-    return _cross_entropy(logits.float(), positions.flatten().clamp(0, outside), ignore_index=outside)
+    positions = _tensor(positions, name).flatten()
+    _check_labels(positions, logits.shape[:1], name)
+    return _cross_entropy(logits.float(), positions.clamp(0, outside), ignore_index=outside)
