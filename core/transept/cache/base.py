@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree
 
@@ -82,6 +84,10 @@ class CacheLayer:
         """Repeat each row: (a, b) becomes (a, a, b, b)."""
         raise self._cannot("batch_repeat_interleave")
 
+    def offload(self) -> None:
+        """Take what it holds off the device that computes, until the next update."""
+        raise self._cannot("offload", '`cache_implementation="offloaded"`')
+
     def flatten(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The tensors held, by name, and whatever else `unflatten` needs. By default all attributes."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -94,8 +100,20 @@ class CacheLayer:
         vars(layer).update(fixed, **tensors)
         return layer
 
-    def _cannot(self, what: str) -> CacheError:
-        return CacheError(f"`{type(self).__name__}` has no `{what}`. Use another cache, such as `transept.DynamicCache`.")
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy that goes its own way; gradients flow through it as through this one."""
+        tensors, fixed = self.flatten()
+        return self.unflatten({name: tensor.clone() for name, tensor in tensors.items()}, copy.deepcopy(fixed, memo))
+
+    def __getstate__(self) -> Any:
+        tensors, fixed = self.flatten()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, fixed  # without the room behind them
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(vars(self.unflatten(*state)))
+
+    def _cannot(self, what: str, instead: str = "`transept.DynamicCache`") -> CacheError:
+        return CacheError(f"`{type(self).__name__}` has no `{what}`. Use another cache, such as {instead}.")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -146,6 +164,15 @@ class Cache:
             return query_length, 0
         return self.layers[layer_idx].get_mask_sizes(query_length)
 
+    def select_mask(self, keep: Tensor, query_length: int, layer_idx: int) -> Tensor:
+        """Of a mask over all tokens, those of the next update last, the columns of the keys that the layer will give.
+
+        bool (batch, tokens) to (batch, keys). By default the last tokens' keys are given, in front of room that is empty.
+        """
+        key_length, offset = self.get_mask_sizes(query_length, layer_idx)
+        given = offset + query_length
+        return F.pad(keep[:, keep.shape[1] - given :], (0, key_length - given))
+
     @property
     def max_cache_len(self) -> int | None:
         """Tokens that it can hold; None: any number."""
@@ -190,6 +217,11 @@ class Cache:
         """Repeat each row: (a, b) becomes (a, a, b, b)."""
         for layer in self.layers:
             layer.batch_repeat_interleave(repeats)
+
+    def offload(self) -> None:
+        """Take everything off the device that computes, until the next update."""
+        for layer in self.layers:
+            layer.offload()
 
     def to_legacy_cache(self) -> tuple[tuple[Tensor | None, ...], ...]:
         """Keys and values of each layer as tuples, for libraries that want those."""

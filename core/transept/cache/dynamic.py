@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from ..errors import UnknownArgumentError
+from ..errors import UnknownArgumentError, did_you_mean
 from .base import Cache, CacheLayer
 from .layers import DynamicLayer, SlidingLayer
 from .windows import windows_of
@@ -47,7 +47,11 @@ def make_dynamic(
     return DynamicCache(config)
 
 
-def refuse_options(key: str, options: dict[str, Any], known: tuple[str, ...] = ()) -> None:
-    for name in options:
+def refuse_options(key: str, options: Iterable[str], known: tuple[str, ...] = ()) -> None:
+    """Raise UnknownArgumentError where `cache_config` has a name that the cache does not know."""
+    for name in (name for name in options if name not in known):
         offered = f" It takes: {', '.join(f'`{each}`' for each in known)}." if known else " It takes none."
-        raise UnknownArgumentError(f"`cache_config` has `{name}`, which the {key} cache does not know.{offered}", argument=name)
+        raise UnknownArgumentError(
+            f"`cache_config` has `{name}`, which the {key} cache does not know.{did_you_mean(name, known)}{offered}",
+            argument=name,
+        )

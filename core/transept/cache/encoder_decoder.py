@@ -37,6 +37,9 @@ class EncoderDecoderCache(Cache):
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         return self.self_attention_cache.get_mask_sizes(query_length, layer_idx)
 
+    def select_mask(self, keep: Tensor, query_length: int, layer_idx: int) -> Tensor:
+        return self.self_attention_cache.select_mask(keep, query_length, layer_idx)
+
     @property
     def max_cache_len(self) -> int | None:
         return self.self_attention_cache.max_cache_len
@@ -56,6 +59,10 @@ class EncoderDecoderCache(Cache):
     def batch_repeat_interleave(self, repeats: int) -> None:
         self.self_attention_cache.batch_repeat_interleave(repeats)
         self.cross_attention_cache.batch_repeat_interleave(repeats)
+
+    def offload(self) -> None:
+        self.self_attention_cache.offload()
+        self.cross_attention_cache.offload()
 
     def __getitem__(self, layer_idx: int) -> tuple[Tensor | None, ...]:
         return *self.self_attention_cache[layer_idx], *self.cross_attention_cache[layer_idx]

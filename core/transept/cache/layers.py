@@ -120,18 +120,6 @@ class DynamicLayer(CacheLayer):
         layer.length = layer._first + (layer._keys.shape[2] if isinstance(layer._keys, Tensor) else 0)
         return layer
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy that goes its own way; gradients flow through it as through this one."""
-        tensors, fixed = self.flatten()
-        return self.unflatten({name: tensor.clone() for name, tensor in tensors.items()}, fixed)
-
-    def __getstate__(self) -> Any:
-        tensors, fixed = self.flatten()
-        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, fixed  # without the room behind them
-
-    def __setstate__(self, state: Any) -> None:
-        vars(self).update(vars(self.unflatten(*state)))
-
     def _begin(self, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
         self._keys, self._values, self._owned = key_states, value_states, False
         self.length = key_states.shape[2]

@@ -144,5 +144,5 @@ def make_static(
     **cache_config: Any,
 ) -> StaticCache:
     """A `StaticCache`; `cache_config` may have `whole`."""
-    refuse_options("static", {name: value for name, value in cache_config.items() if name != "whole"}, ("whole",))
+    refuse_options("static", cache_config, ("whole",))
     return StaticCache(config, max_cache_len, batch_size=batch_size, device=device, dtype=dtype, **cache_config)

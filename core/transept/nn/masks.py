@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..attention import MaskSpec
-from ..cache import mask_sizes
+from ..cache import Cache, mask_sizes
 from ..errors import InputError
 
 __all__ = ["check_length", "cross_attention_mask", "decoder_mask", "position_ids_from"]
@@ -52,7 +52,13 @@ def decoder_mask(
             documents = _documents(position_ids, hidden_states)
     elif attention_mask.dim() == 2:
         seen = query_length + (past_key_values.get_seq_length() if past_key_values is not None else 0)
-        keep = _keep(attention_mask, hidden_states, seen, query_offset + query_length, key_length)
+        keep = _keep(attention_mask, hidden_states, seen, key_length)
+        if keep is not None and keep.shape[1] == seen:
+            if isinstance(past_key_values, Cache):
+                keep = past_key_values.select_mask(keep, query_length, layer_idx)
+            else:
+                given = query_offset + query_length
+                keep = F.pad(keep[:, seen - given :], (0, key_length - given))
     else:
         bias = _bias(attention_mask, hidden_states, key_length)
         kind, sliding_window, chunk = "bidirectional", None, None
@@ -92,7 +98,7 @@ def cross_attention_mask(
         )
     keep = bias = None
     if encoder_attention_mask is not None and encoder_attention_mask.dim() == 2:
-        keep = _keep(encoder_attention_mask, encoder_hidden_states, key_length, key_length, key_length)
+        keep = _keep(encoder_attention_mask, encoder_hidden_states, key_length, key_length)
     elif encoder_attention_mask is not None:
         bias = _bias(encoder_attention_mask, hidden_states, key_length)
     return MaskSpec.bidirectional(query_length, key_length, keep=keep, bias=bias)
@@ -103,11 +109,8 @@ def _is_readable(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
 
 
-def _keep(attention_mask: Tensor, hidden_states: Tensor, seen: int, held: int, key_length: int) -> Tensor | None:
-    """(batch, key_length) bools, or None where nothing is hidden.
-
-    Of the `seen` tokens that the mask is about, the cache holds the last `held`, at the front of room for `key_length`.
-    """
+def _keep(attention_mask: Tensor, hidden_states: Tensor, seen: int, key_length: int) -> Tensor | None:
+    """Bools as wide as the mask, a column for each of the `seen` tokens or of the keys; None where nothing is hidden."""
     batch, columns = attention_mask.shape
     if batch != hidden_states.shape[0] or columns not in (seen, key_length):
         raise InputError(
@@ -119,10 +122,7 @@ def _keep(attention_mask: Tensor, hidden_states: Tensor, seen: int, held: int, k
             raise InputError("A 2-D `attention_mask` holds 1 for tokens and 0 for padding, and this one has negative numbers.")
         if bool(attention_mask.all()):
             return None
-    keep = attention_mask.to(device=hidden_states.device, dtype=torch.bool)
-    if columns != seen:
-        return keep
-    return F.pad(keep[:, seen - held :], (0, key_length - held))
+    return attention_mask.to(device=hidden_states.device, dtype=torch.bool)
 
 
 def _bias(attention_mask: Tensor, hidden_states: Tensor, key_length: int) -> Tensor:
