@@ -61,6 +61,16 @@ class AlignedText:
                 place += 1 - change
         return AlignedText("".join(characters), spans)
 
+    def replaced(self, old: str, new: str) -> AlignedText:
+        """With one text in place of another wherever that stands; it stands for the last character that it replaces."""
+        made, spans, start = [], [], 0
+        while (place := self.text.find(old, start)) >= 0:
+            end = place + len(old)
+            made += [self.text[start:place], new]
+            spans += [*self.spans[start:place], *[self.spans[end - 1]] * len(new)]
+            start = end
+        return self if not start else AlignedText("".join([*made, self.text[start:]]), spans + self.spans[start:])
+
     def words(self, is_space: Callable[[str], bool]) -> Iterable[AlignedText]:
         """The stretches between spaces."""
         start = None

@@ -10,7 +10,18 @@ from __future__ import annotations
 import functools
 import unicodedata
 
-__all__ = ["WHITE_SPACE", "decomposed", "is_control", "is_nonspacing_mark", "is_punctuation", "is_white_space", "is_word"]
+__all__ = [
+    "WHITE_SPACE",
+    "combining_class",
+    "compatibly_decomposed",
+    "decomposed",
+    "is_control",
+    "is_mark",
+    "is_nonspacing_mark",
+    "is_punctuation",
+    "is_white_space",
+    "is_word",
+]
 
 WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
 """Unicode's White_Space. Python's `str.isspace` also counts the separators U+001C to U+001F."""
@@ -83,3 +94,47 @@ def is_word(character: str) -> bool:
 
 
 _OTHER_WORD = _characters("200C-200D 24B6-24E9 1F130-1F149 1F150-1F169 1F170-1F189")
+
+
+# The library's `NFKD` and `StripAccents` read tables of Unicode 9.
+_MARKS_AFTER_9 = _characters(
+    "5C8-5C9 7FD 897-89F 8CA-8D3 9FE AFA-AFF B53-B55 C04 C3C CF3 D00 D3B-D3C D81 EBA ECE 1715 180F 1ABF-1AF0 1CF7 1DF6-1DFA "
+    "A82C A8FF 10D24-10D27 10D69-10D6D 10EAB-10EAC 10ECB-10ECF 10EF0-10EFF 10F46-10F50 10F82-10F85 11070 11073-11074 110C2 "
+    "11145-11146 111C9 111CE-111CF 11241 1133B 113B8-113C0 113C2 113C5 113C7-113CA 113CC-113D0 113D2 113E1-113E2 1145E "
+    "1182C-1183A 11930-11935 11937-11938 1193B-1193E 11940 11942-11943 119D1-119D7 119DA-119E0 119E4 11A01-11A0A 11A33-11A39 "
+    "11A3B-11A3E 11A47 11A51-11A5B 11A8A-11A99 11B60-11B67 11D31-11D36 11D3A 11D3C-11D3D 11D3F-11D45 11D47 11D8A-11D8E "
+    "11D90-11D91 11D93-11D97 11DF0 11EF3-11EF6 11F00-11F01 11F03 11F34-11F3A 11F3E-11F42 11F5A 13440 13447-13455 1611E-1612F "
+    "16F4F 16F7F-16F87 16FE4 16FF0-16FF1 1CF00-1CF2D 1CF30-1CF46 1D127-1D128 1D250-1D252 1D25B-1D25C 1D25F 1D280-1D281 1E08F "
+    "1E130-1E136 1E2AE 1E2EC-1E2EF 1E4EC-1E4EF 1E5EE-1E5EF 1E6E3 1E6E6 1E6EE-1E6EF 1E6F5"
+)
+_ONCE_ANY_MARKS = frozenset("\u1cf2\u1cf3")
+_COMPOSED_AFTER_9 = _LATER_COMPOSED | _characters(
+    "32FF A7F1-A7F4 AB69 10781-10785 10787-107B0 107B2-107BA 11938 1CCD6-1CCF9 1E030-1E06D 1F16C 1FBF0-1FBF9"
+)
+
+
+def is_mark(character: str) -> bool:
+    """Marks of any kind (M) in Unicode 9."""
+    if character in _ONCE_ANY_MARKS:
+        return True
+    return unicodedata.category(character)[0] == "M" and character not in _MARKS_AFTER_9
+
+
+def combining_class(character: str) -> int:
+    """Canonical combining class in Unicode 9."""
+    return 0 if character in _MARKS_AFTER_9 else unicodedata.combining(character)
+
+
+def compatibly_decomposed(text: str) -> list[tuple[str, int]]:
+    """Compatibility decomposition (NFKD) in Unicode 9, marks in canonical order: each character with 0 if it is the first that an
+    old one became, 1 if it is a further one (as `AlignedText.rewritten` takes them)."""
+    found: list[tuple[str, int]] = []
+    for character in text:
+        parts = character if character in _COMPOSED_AFTER_9 else unicodedata.normalize("NFKD", character)
+        found += [(part, min(place, 1)) for place, part in enumerate(parts)]
+    start = 0
+    for place in range(len(found) + 1):
+        if place == len(found) or not combining_class(found[place][0]):
+            found[start:place] = sorted(found[start:place], key=lambda each: combining_class(each[0]))
+            start = place + 1
+    return found
