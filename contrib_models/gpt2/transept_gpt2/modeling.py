@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from transept.attention import MaskSpec
-from transept.cache import DynamicCache, EncoderDecoderCache
 from transept.errors import InputError
 from transept.generation import GenerationMixin
 from transept.model import PreTrainedModel
 from transept.nn import (
-    OutputCollector,
     cache_for,
+    check_length,
     cross_attention_mask,
     embed_tokens,
     keep_positions,
     look_up,
+    paired_cache_for,
     position_ids_from,
+    run_layers,
 )
 from transept.nn.initialization import initialize_module
 from transept.outputs import BaseModelOutputWithPastAndCrossAttentions, CausalLMOutputWithCrossAttentions
@@ -101,39 +101,24 @@ class GPT2Model(GPT2PreTrainedModel):
             output_attentions, output_hidden_states, return_dict
         )
         words = embed_tokens(self.wte, input_ids, inputs_embeds)
-        past_key_values = cache_for(self, use_cache, past_key_values)
+        past_key_values = (cache_for if encoder_hidden_states is None else paired_cache_for)(self, use_cache, past_key_values)
         mask = self.attention_mask_for(words, attention_mask, past_key_values, position_ids=position_ids)
         encoder_mask = self._encoder_mask(words, encoder_hidden_states, encoder_attention_mask)
-        if encoder_mask is not None and past_key_values is not None and not hasattr(past_key_values, "cross_attention_cache"):
-            past_key_values = EncoderDecoderCache(past_key_values, DynamicCache())
         hidden_states = words + self._positions(words, attention_mask, past_key_values, position_ids)
         if token_type_ids is not None:
             hidden_states = hidden_states + look_up(self.wte, token_type_ids, "token_type_ids", "the vocabulary")
         hidden_states = self.drop(hidden_states)
 
-        collected = OutputCollector(output_hidden_states, output_attentions)
-        crossed = OutputCollector(False, output_attentions and encoder_mask is not None)
-        for block in self.h:
-            block_input = hidden_states
-            hidden_states, weights, cross_weights = block(
-                block_input,
-                mask=mask,
-                encoder_hidden_states=encoder_hidden_states,
-                encoder_mask=encoder_mask,
-                past_key_values=past_key_values,
-                need_weights=output_attentions,
-            )
-            collected.add(block_input, weights)
-            crossed.add(block_input, cross_weights)
-        hidden_states = self.ln_f(hidden_states)
-        collected.add(hidden_states)
-
-        output = BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=hidden_states,
+        output = run_layers(
+            self.h,
+            hidden_states,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            finish=self.ln_f,
             past_key_values=past_key_values,
-            hidden_states=collected.hidden_states,
-            attentions=collected.attentions,
-            cross_attentions=crossed.attentions,
+            mask=mask,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_mask=encoder_mask,
         )
         return output if return_dict else output.to_tuple()
 
@@ -141,15 +126,8 @@ class GPT2Model(GPT2PreTrainedModel):
         self, words: Tensor, attention_mask: Tensor | None, past_key_values: Any, position_ids: Tensor | None
     ) -> Tensor:
         """The embeddings of the positions, (batch or 1, seq, n_embd)."""
-        last, counted = self.max_positions, position_ids is None and attention_mask is None
-        # comparing a traced length would pin it
-        if counted and not torch.compiler.is_exporting() and not torch.jit.is_tracing():
-            length = words.shape[1] + (past_key_values.get_seq_length() if past_key_values is not None else 0)
-            if length > last:
-                raise InputError(
-                    f"The sequence has {length} tokens, and the position table ends at {last} (`n_positions`): truncate it, as "
-                    "`tokenizer(text, truncation=True)` does."
-                )
+        if position_ids is None and attention_mask is None:  # what is padded may be longer than the table
+            check_length(words, past_key_values, self.max_positions, "n_positions")
         position_ids = position_ids_from(words, attention_mask, past_key_values, position_ids)
         return look_up(self.wpe, position_ids, "position_ids", "the table of `n_positions`", ": truncate the sequence.")
 
