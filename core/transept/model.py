@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from inspect import signature
 from typing import Any, ClassVar, Self
 
 import torch
@@ -96,15 +98,16 @@ class PreTrainedModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: PretrainedConfig, *, dtype: torch.dtype | str | None = None, **kwargs: Any) -> Self:
-        """A model with freshly initialised weights. `attn_implementation` may be given; other keywords are refused."""
+        """A model with freshly initialised weights; keywords are `attn_implementation` and arguments of the class's own."""
         from .checkpoints.pretrained import LoadOptions
 
         attention = kwargs.pop("attn_implementation", None)
         dtype = LoadOptions.one_dtype(dtype, kwargs.pop("torch_dtype", None))
+        own = _taken_by(cls, config, kwargs)
         _refuse_unknown(f"{cls.__name__}.from_config", kwargs, ("dtype", "attn_implementation"))
         if attention is not None:
             config = config.copy_with(attn_implementation=attention)
-        model = cls(config)
+        model = cls(config, **own)
         chosen = LoadOptions.parse_dtype(dtype)
         if isinstance(chosen, torch.dtype):
             for parameter in model.parameters():
@@ -132,7 +135,7 @@ class PreTrainedModel(nn.Module):
                 `mismatched_keys` and `error_msgs`.
             **kwargs: fields of `transept.checkpoints.LoadOptions` (`dtype`, `device_map`, `attn_implementation`,
                 `quantization_config`, `rewrites`, `strict`, `ignore_mismatched_sizes`, `revision`, `mmap`, …), or of the
-                configuration, which they override. Anything else is refused.
+                configuration, which they override, or arguments of the class beside it. Anything else is refused.
 
         Raises:
             CheckpointNotFoundError: nothing is there; MissingTensorsError, ShapeMismatchError, UnexpectedTensorsError: it
@@ -158,8 +161,9 @@ class PreTrainedModel(nn.Module):
         else:
             unknown = {name: value for name, value in overrides.items() if not config.has_field(name)}
             config = config.copy_with(**{name: value for name, value in overrides.items() if name not in unknown})
+        own = _taken_by(cls, config, unknown)
         _refuse_unknown(f"{cls.__name__}.from_pretrained", unknown, (*LoadOptions.names(), *cls.config_class.model_fields))
-        model = load_pretrained(cls, config, location, options)
+        model = load_pretrained(partial(cls, **own), config, location, options)
         if location is not None and cls.can_generate() and location.fetch("generation_config.json") is not None:
             from .generation import GenerationConfig
 
@@ -488,13 +492,17 @@ class PreTrainedModel(nn.Module):
 
 def _tell(name: str, report: Any) -> None:
     """Say what a load left out or made up: it is seldom what somebody wanted, and never an error."""
-    if report.newly_initialized:
-        new = shorten(report.newly_initialized)
-        warnings.warn(
-            f"`{name}`: {new} are not in the checkpoint and were drawn at random: train them before use.", stacklevel=4
-        )
+    for told, why in ((report.absent, "not in the checkpoint"), (report.mismatched, "of another shape")):
+        if told:
+            warnings.warn(f"`{name}`: {shorten(told)} are {why} and were drawn at random: train them before use.", stacklevel=4)
     if report.unexpected:
         warnings.warn(f"`{name}` has no place for {shorten(report.unexpected)} of the checkpoint: left out.", stacklevel=4)
+
+
+def _taken_by(cls: type[Any], config: PretrainedConfig, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those among the arguments that the class's `__init__` names and the configuration doesn't; they are taken out."""
+    own = [p.name for p in signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != "config"]
+    return {name: arguments.pop(name) for name in own if name in arguments and not config.has_field(name)}
 
 
 def _refuse_unknown(where: str, unknown: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import transept
-from transept.errors import MissingTensorsError, UnexpectedTensorsError
+from transept.errors import MissingTensorsError, ShapeMismatchError, UnexpectedTensorsError, UnknownArgumentError
 
 
 def load(name, folder, **arguments):
@@ -63,6 +63,33 @@ def test_a_head_that_is_new_is_told_of(bert, tmp_path):
         model = transept.BertForSequenceClassification.from_pretrained(tmp_path, num_labels=4)
     assert model.classifier.weight.shape == (4, 32)
     assert "`bert.pooler.dense.weight`" in str(model.load_report)
+
+
+def test_labels_of_another_number_are_told_with_their_shapes(bert, tmp_path):
+    bert("BertForSequenceClassification", num_labels=3).save_pretrained(tmp_path)
+    with pytest.raises(ShapeMismatchError, match=r"`classifier\.bias: \[3\] in the checkpoint, \[5\] in the model`"):
+        transept.BertForSequenceClassification.from_pretrained(tmp_path, num_labels=5)
+    with pytest.warns(UserWarning, match=r"classifier\.bias: \[3\] in the checkpoint.* of another shape") as told:
+        model = transept.BertForSequenceClassification.from_pretrained(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
+    assert not any("not in the checkpoint" in str(one.message) for one in told)
+    assert str(model.load_report).count("classifier.bias") == 1
+    info = model.load_report.as_loading_info()
+    assert info["missing_keys"] == []
+    assert ("classifier.bias", (3,), (5,)) in info["mismatched_keys"]
+
+
+def test_what_the_class_takes_beside_the_configuration_may_be_said_while_loading(bert, tmp_path):
+    """Libraries load encoders with `add_pooling_layer=False`."""
+    bert("BertModel").save_pretrained(tmp_path)
+    config = transept.AutoConfig.from_pretrained(tmp_path)
+    model, report = load("BertModel", tmp_path, add_pooling_layer=False)
+    assert model.pooler is None
+    assert starts(report["unexpected_keys"]) == {"pooler.dense"}
+    assert transept.AutoModel.from_config(config, add_pooling_layer=False).pooler is None
+    with pytest.raises(UnknownArgumentError, match="`add_pooling_layer`"):
+        load("BertForMaskedLM", tmp_path, add_pooling_layer=False)
+    with pytest.raises(UnknownArgumentError, match="`num_labels`"):  # a field of the configuration, and its word counts
+        transept.AutoModelForSequenceClassification.from_config(config, num_labels=3)
 
 
 def test_an_encoders_checkpoint_starts_a_decoder_with_cross_attention(bert, tmp_path, ids):

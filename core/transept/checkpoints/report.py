@@ -46,10 +46,16 @@ class LoadReport:
     """Read from the files."""
     seconds: float = 0.0
 
+    @property
+    def absent(self) -> list[str]:
+        """Those of `newly_initialized` that the checkpoint has in no shape."""
+        there = {one.name for one in self.mismatched}
+        return [name for name in self.newly_initialized if name not in there]
+
     def as_loading_info(self) -> dict[str, list[object]]:
         """The dict that `from_pretrained(..., output_loading_info=True)` returns beside the model."""
         return {
-            "missing_keys": [*self.newly_initialized],
+            "missing_keys": [*self.absent],
             "unexpected_keys": [*self.unexpected],
             "mismatched_keys": [(one.name, one.stored, one.expected) for one in self.mismatched],
             "error_msgs": [],
@@ -65,7 +71,7 @@ class LoadReport:
             lines.append(f"rewritten by `{key}`: {shorten(paths, 3)}")
         for words, names in (
             ("missing, newly initialised", self.missing),
-            ("newly initialised", [name for name in self.newly_initialized if name not in self.missing]),
+            ("newly initialised", [name for name in self.absent if name not in self.missing]),
             ("in the checkpoint, unused", self.unexpected),
             ("mismatched, newly initialised", self.mismatched),
             ("offloaded", self.placed_elsewhere),
