@@ -197,6 +197,7 @@ class ViTPreTrainedModel(PreTrainedModel):
     _input_embeddings_name = "embeddings.patch_embeddings"
     # a checkpoint of another task may lack the pooler and the token of masked patches
     new_on_load = ("pooler.*", "*.pooler.*", "embeddings.mask_token", "*.embeddings.mask_token")
+    _keys_to_ignore_on_load_unexpected = ("pooler.*", "*.pooler.*", "embeddings.mask_token", "*.embeddings.mask_token")
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

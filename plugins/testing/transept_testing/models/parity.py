@@ -68,6 +68,7 @@ class PeerChecks(ModelSuite, standard=True):
         loss, found = gradients(ours, {**inputs, **labels})
         peer_loss, expected = gradients(peer, {**inputs, **labels})
         assert_to_scale(loss, peer_loss, self.tolerance, "the loss beside the peer's")
+        expected = self.by_our_names(expected)
         assert_gradients_equal(_as_the_peers(ours, found, expected), expected, self.tolerance, "beside the peer's")
 
     def test_the_peer_loads_what_we_save(self, case: Case, tmp_path: Path) -> None:
@@ -78,24 +79,24 @@ class PeerChecks(ModelSuite, standard=True):
             f"the peer misses {sorted(info['missing_keys'])}: names in the file are the checkpoints'"
         )
         assert not info["unexpected_keys"], f"the peer has no place for {sorted(info['unexpected_keys'])}"
-        _assert_same_weights(peer, ours)
+        self._assert_same_weights(ours, peer)
 
     def test_we_load_what_the_peer_saves(self, case: Case, tmp_path: Path) -> None:
         folder = self._saved_by_the_peer(case, tmp_path)
         ours, info = self.model_class(case).from_pretrained(folder, output_loading_info=True)
         assert not any(info.values()), f"the load reports {info}"
-        _assert_same_weights(ours, self.peer_model_class(case).from_pretrained(folder))
+        self._assert_same_weights(ours, self.peer_model_class(case).from_pretrained(folder))
 
     def test_shards_go_both_ways(self, head: Case, tmp_path: Path) -> None:
         folder = self._saved_by_the_peer(head, tmp_path / "peer", max_shard_size=SHARD)
         ours = self.model_class(head).from_pretrained(folder)
         peer = self.peer_model_class(head).from_pretrained(folder)
-        _assert_same_weights(ours, peer)
+        self._assert_same_weights(ours, peer)
         ours.save_pretrained(tmp_path / "ours", max_shard_size=SHARD)
         index = tmp_path / "ours" / "model.safetensors.index.json"
         assert index.exists(), "the model fits into one shard: make `tiny` larger than 20 kB"
         assert len(set(json.loads(index.read_text())["weight_map"].values())) > 1
-        _assert_same_weights(self.peer_model_class(head).from_pretrained(tmp_path / "ours"), ours)
+        self._assert_same_weights(ours, self.peer_model_class(head).from_pretrained(tmp_path / "ours"))
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
     @torch.no_grad()
@@ -114,6 +115,13 @@ class PeerChecks(ModelSuite, standard=True):
             if isinstance(theirs, torch.Tensor):
                 assert_to_scale(wide(**inputs)[name], theirs, self.tolerance, f"`{name}` of a {dtype} checkpoint in float32")
                 assert_to_scale(ours(**inputs)[name], theirs, 0.1, f"`{name}` in {dtype}")
+
+    def _assert_same_weights(self, ours: Any, peer: Any) -> None:
+        expected = self.by_our_names(dict(peer.named_parameters()))
+        found = _as_the_peers(ours, dict(ours.named_parameters()), expected)
+        assert sorted(found) == sorted(expected), f"parameters {sorted(set(found) ^ set(expected))} are in one of the two alone"
+        for name, parameter in expected.items():
+            assert torch.equal(found[name], parameter), f"`{name}` has changed on its way through the file"
 
     def _without_cache(self, case: Case) -> dict[str, Any]:
         return {"use_cache": False} if self.takes(case, "use_cache") else {}
@@ -145,11 +153,3 @@ def _as_the_peers(model: Any, tensors: Mapping[str, Any], theirs: Mapping[str, A
     alike = tensors.keys() == theirs.keys() and all(tensors[name].shape == theirs[name].shape for name in tensors)
     found: Mapping[str, Any] = tensors if key_map is None or alike else key_map.reversed().convert(tensors)
     return found
-
-
-def _assert_same_weights(found: Any, expected: Any) -> None:
-    ours, theirs = dict(found.named_parameters()), dict(expected.named_parameters())
-    ours, theirs = _as_the_peers(found, ours, theirs), _as_the_peers(expected, theirs, ours)
-    assert sorted(ours) == sorted(theirs), f"parameters {sorted(set(ours) ^ set(theirs))} are in one of the two alone"
-    for name, parameter in theirs.items():
-        assert torch.equal(ours[name], parameter), f"`{name}` has changed on its way through the file"

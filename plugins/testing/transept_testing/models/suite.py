@@ -263,6 +263,10 @@ class ModelSuite(Conformance, standard=True):
                 found[argument] = token_ids(output.start_logits.shape[:1], list(range(output.start_logits.shape[1])), index)
         return found
 
+    def by_our_names(self, of_the_peer: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The peer's parameters, or gradients, under our names: override it where its modules are called otherwise than in files."""
+        return of_the_peer
+
     def main_input(self, case: Case) -> str:
         """The argument that the model reads: `input_ids`, `pixel_values`, …"""
         return str(self.model_class(case).main_input_name)
