@@ -113,7 +113,7 @@ def test_an_encoder_takes_a_prefix_of_keys(bert_pair, ids, assert_equal_to_scale
 @torch.no_grad()
 def test_what_only_a_decoder_takes_is_refused(bert, ids):
     encoder, decoder = bert("BertModel"), bert("BertModel", is_decoder=True)
-    with pytest.raises(InputError, match=r"`use_cache=True`.*`config.is_decoder=True`"):
+    with pytest.raises(InputError, match=r"keeps no cache.*`is_decoder=True`.*`use_cache=False`"):
         encoder(ids(), use_cache=True)
     for model in (encoder, decoder):
         with pytest.raises(InputError, match="`encoder_hidden_states` needs layers with cross-attention"):
