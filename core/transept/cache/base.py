@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree
@@ -88,9 +89,9 @@ class CacheLayer:
         """Take what it holds off the device that computes, until the next update."""
         raise self._cannot("offload", '`cache_implementation="offloaded"`')
 
-    def flatten(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The tensors held, by name, and whatever else `unflatten` needs. By default all attributes."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+    def flatten(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The tensors held, or layers that this one is made of, by name; and whatever else `unflatten` needs: all attributes."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor | CacheLayer)}
         return tensors, {name: value for name, value in vars(self).items() if name not in tensors}
 
     @classmethod
@@ -103,11 +104,11 @@ class CacheLayer:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that goes its own way; gradients flow through it as through this one."""
         tensors, fixed = self.flatten()
-        return self.unflatten({name: tensor.clone() for name, tensor in tensors.items()}, copy.deepcopy(fixed, memo))
+        return self.unflatten(_pytree.tree_map(torch.clone, tensors), copy.deepcopy(fixed, memo))
 
     def __getstate__(self) -> Any:
         tensors, fixed = self.flatten()
-        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, fixed  # without the room behind them
+        return _pytree.tree_map(lambda tensor: tensor.detach().clone(), tensors), fixed  # without the room behind them
 
     def __setstate__(self, state: Any) -> None:
         vars(self).update(vars(self.unflatten(*state)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -150,13 +149,6 @@ class OffloadedLayer(CacheLayer):
     @classmethod
     def unflatten(cls, tensors: Mapping[str, Any], fixed: Mapping[str, Any]) -> Self:
         return cls(tensors["home"], fixed["device"], fixed["_way"])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        self.settle()
-        return type(self)(copy.deepcopy(self.home, memo), self.device, self._way)
-
-    def __getstate__(self) -> Any:
-        return self.flatten()
 
 
 class _PinnedDynamicLayer(DynamicLayer):
