@@ -41,8 +41,11 @@ def test_a_loaded_model_with_another_head(classifier, llama):
     model = transept.AutoModelForSequenceClassification.from_pretrained(classifier)
     with pytest.raises(transept.UnsupportedTaskError, match="it needs `BertForTokenClassification`"):
         transept.pipeline("ner", model=model)
-    with pytest.raises(transept.UnsupportedTaskError, match=r"`bert` has no head for it; it has .*`BertForMaskedLM`"):
+    with pytest.raises(
+        transept.UnsupportedTaskError, match=r"`bert` has no head for it; it has .*`BertForMaskedLM`"
+    ) as refused:
         transept.pipeline("summarization", model=model)
+    assert str(refused.value).count("`BertModel`") == 1  # a class may serve several tasks
 
 
 @pytest.mark.filterwarnings("ignore:`BertForSequenceClassification`")

@@ -94,7 +94,7 @@ def check_head(model: Any, record: Any, task: str) -> None:
     if wanted in names or not any(known in names for known in heads.values()):
         return
     if wanted is None:
-        needs = f"`{model.config.model_type}` has no head for it; it has {shorten(sorted(heads.values()), 12)}"
+        needs = f"`{model.config.model_type}` has no head for it; it has {shorten(sorted({*heads.values()}), 12)}"
     else:
         needs = f"it needs `{wanted}`, which `{door_of(record.task)}.from_pretrained` loads"
     raise UnsupportedTaskError(f"`{type(model).__name__}` cannot do `{task}`: {needs}.", task=record.task)

@@ -124,7 +124,8 @@ class PreTrainedTokenizerFast(ChatTemplates, SpecialTokenLayout):
         raise TokenizerError(
             f"`{location.name}` has no `{TOKENIZER_FILE}`, which `{cls.__name__}` is made of"
             + (f", and no {shorten(missing)}, which would do as well. " if missing else ". ")
-            + "`AutoTokenizer` looks for another plugin that reads the files there."
+            + "Save the tokenizer there with `save_pretrained`, or name the folder that has its files; where they are of another "
+            "kind, `AutoTokenizer` finds the plugin that reads them."
         )
 
     @classmethod
