@@ -168,6 +168,12 @@ def test_an_absent_strategy_is_a_plugin_to_install(model, flags, key):
     assert caught.value.key == key
 
 
+def test_a_model_among_the_flags_is_named_and_not_printed(model):
+    with registry.isolated(), pytest.raises(PluginNotFoundError, match=r"asked for by `assistant_model=<\w+>`") as caught:
+        model.generate(PROMPT, max_new_tokens=2, assistant_model=model)
+    assert "\n" not in str(caught.value)
+
+
 def test_two_strategies_at_once_are_refused(model):
     with pytest.raises(GenerationError, match=r"num_beams=2.*dola_layers"):
         model.generate(PROMPT, num_beams=2, dola_layers="low", max_new_tokens=2)

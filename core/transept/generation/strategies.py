@@ -66,7 +66,10 @@ def _strategy_for(config: GenerationConfig, arguments: Mapping[str, Any]) -> tup
         for name in names:
             value = arguments.get(name, getattr(config, name, None))
             if value and not (name in ("num_beams", "num_beam_groups") and value == 1):
-                asked[key] = f"{name}={value!r}"
+                shown = (
+                    repr(value) if isinstance(value, int | float | str) else f"<{type(value).__name__}>"
+                )  # a model's is long
+                asked[key] = f"{name}={shown}"
     for key in [key for key in _BEAMS if key in asked][1:]:
         del asked[key]
     if len(asked) > 1:
