@@ -5,7 +5,7 @@ from __future__ import annotations
 from .activations import ACT2FN, activation
 from .attention import AttentionHeads, SelfAttention
 from .checkpointing import CheckpointedLayer, cache_for
-from .collector import OutputCollector
+from .collector import OutputCollector, run_layers
 from .decoder import Decoder, PreNormLayer
 from .embeddings import ScaledEmbedding, embed_tokens, look_up
 from .encoder_decoder import (
@@ -16,7 +16,6 @@ from .encoder_decoder import (
     MultiHeadAttention,
     encode_and_decode,
     paired_cache_for,
-    run_layers,
     shift_tokens_right,
     states_at_last_end,
     within_float16,

@@ -1,10 +1,16 @@
-"""What a forward pass was asked to show of its layers."""
+"""Running the layers of a model, and what a forward pass was asked to show of them."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["OutputCollector"]
+import torch
+from torch import Tensor, nn
+
+from ..outputs import BaseModelOutputWithPastAndCrossAttentions
+
+__all__ = ["OutputCollector", "run_layers"]
 
 
 class OutputCollector:
@@ -31,3 +37,44 @@ class OutputCollector:
     @property
     def attentions(self) -> tuple[Tensor, ...] | None:
         return None if self._attentions is None else tuple(self._attentions)
+
+
+def run_layers(
+    layers: nn.ModuleList,
+    hidden_states: Tensor,
+    *,
+    output_attentions: bool,
+    output_hidden_states: bool,
+    layerdrop: float = 0.0,
+    finish: Callable[[Tensor], Tensor] | None = None,
+    past_key_values: Any = None,
+    **arguments: Any,
+) -> BaseModelOutputWithPastAndCrossAttentions:
+    """The output of an encoder or a decoder, from what goes into its first layer, (batch, seq, hidden_size).
+
+    Args:
+        layers: each takes hidden states and, as keywords, `need_weights` and the `arguments`, and returns hidden states and the
+            weights of self-attention and, if it has any, cross-attention.
+        layerdrop: probability, while training, of skipping a layer (https://arxiv.org/abs/1909.11556).
+        finish: what comes after the last layer, such as a norm.
+        past_key_values: goes to the layers where it is not None.
+    """
+    collected, crossed = OutputCollector(output_hidden_states, output_attentions), OutputCollector(False, output_attentions)
+    if past_key_values is not None:
+        arguments["past_key_values"] = past_key_values
+    for layer in layers:
+        if layers.training and layerdrop > 0 and torch.rand(()) < layerdrop:
+            continue
+        layer_input = hidden_states
+        hidden_states, weights, *cross_weights = layer(layer_input, need_weights=output_attentions, **arguments)
+        collected.add(layer_input, weights)
+        crossed.add(layer_input, *cross_weights)
+    hidden_states = hidden_states if finish is None else finish(hidden_states)
+    collected.add(hidden_states)
+    return BaseModelOutputWithPastAndCrossAttentions(
+        last_hidden_state=hidden_states,
+        past_key_values=past_key_values,
+        hidden_states=collected.hidden_states,
+        attentions=collected.attentions,
+        cross_attentions=crossed.attentions or None,
+    )

@@ -1,9 +1,8 @@
-"""What encoder-decoder models share (https://arxiv.org/abs/1706.03762): layers, how they are run, and the way from one half to
-the other."""
+"""What encoder-decoder models share (https://arxiv.org/abs/1706.03762): layers, and the way from one half to the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 from ..attention import MaskSpec
 from ..cache import DynamicCache, EncoderDecoderCache
 from ..errors import ConfigError, InputError
-from ..outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions, ModelOutput, Seq2SeqModelOutput
+from ..outputs import BaseModelOutput, ModelOutput, Seq2SeqModelOutput
 from .activations import activation
 from .attention import AttentionHeads
 from .checkpointing import CheckpointedLayer, cache_for
-from .collector import OutputCollector
 from .masks import check_length, position_ids_from
 
 __all__ = [
@@ -27,7 +25,6 @@ __all__ = [
     "MultiHeadAttention",
     "encode_and_decode",
     "paired_cache_for",
-    "run_layers",
     "shift_tokens_right",
     "states_at_last_end",
     "within_float16",
@@ -220,47 +217,6 @@ class ClassificationHead(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(batch, num_labels) from (batch, hidden_size)."""
         return self.out_proj(self.dropout(torch.tanh(self.dense(self.dropout(hidden_states)))))
-
-
-def run_layers(
-    layers: nn.ModuleList,
-    hidden_states: Tensor,
-    *,
-    output_attentions: bool,
-    output_hidden_states: bool,
-    layerdrop: float = 0.0,
-    finish: Callable[[Tensor], Tensor] | None = None,
-    past_key_values: Any = None,
-    **arguments: Any,
-) -> BaseModelOutputWithPastAndCrossAttentions:
-    """The output of an encoder or a decoder, from what goes into its first layer, (batch, seq, hidden_size).
-
-    Args:
-        layers: each takes hidden states and, as keywords, `need_weights` and the `arguments`, and returns hidden states and the
-            weights of self-attention and, if it has any, cross-attention.
-        layerdrop: probability, while training, of skipping a layer (https://arxiv.org/abs/1909.11556).
-        finish: what comes after the last layer, such as a norm.
-        past_key_values: goes to the layers where it is not None.
-    """
-    collected, crossed = OutputCollector(output_hidden_states, output_attentions), OutputCollector(False, output_attentions)
-    if past_key_values is not None:
-        arguments["past_key_values"] = past_key_values
-    for layer in layers:
-        if layers.training and layerdrop > 0 and torch.rand(()) < layerdrop:
-            continue
-        layer_input = hidden_states
-        hidden_states, weights, *cross_weights = layer(layer_input, need_weights=output_attentions, **arguments)
-        collected.add(layer_input, weights)
-        crossed.add(layer_input, *cross_weights)
-    hidden_states = hidden_states if finish is None else finish(hidden_states)
-    collected.add(hidden_states)
-    return BaseModelOutputWithPastAndCrossAttentions(
-        last_hidden_state=hidden_states,
-        past_key_values=past_key_values,
-        hidden_states=collected.hidden_states,
-        attentions=collected.attentions,
-        cross_attentions=crossed.attentions or None,
-    )
 
 
 def encode_and_decode(

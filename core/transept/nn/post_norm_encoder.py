@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import MaskSpec
-from ..cache import DynamicCache, EncoderDecoderCache
 from ..errors import InputError
-from ..outputs import BaseModelOutputWithCrossAttentions, BaseModelOutputWithPoolingAndCrossAttentions
+from ..outputs import BaseModelOutputWithPastAndCrossAttentions, BaseModelOutputWithPoolingAndCrossAttentions
 from .activations import activation
 from .attention import AttentionHeads
 from .checkpointing import CheckpointedLayer, cache_for
-from .collector import OutputCollector
+from .collector import run_layers
 from .embeddings import embed_tokens, look_up
+from .encoder_decoder import paired_cache_for
 from .masks import check_length, cross_attention_mask, position_ids_from
 from .mlp import in_chunks
 
@@ -197,26 +197,9 @@ class _Layers(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList(PostNormLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers))
 
-    def forward(
-        self, hidden_states: Tensor, *, output_attentions: bool, output_hidden_states: bool, **context: Any
-    ) -> BaseModelOutputWithCrossAttentions:
-        """(batch, seq, hidden_size) in; `context` goes to each layer."""
-        collected, crossed = (
-            OutputCollector(output_hidden_states, output_attentions),
-            OutputCollector(False, output_attentions),
-        )
-        for layer in self.layer:
-            layer_input = hidden_states
-            hidden_states, weights, cross_weights = layer(layer_input, need_weights=output_attentions, **context)
-            collected.add(layer_input, weights)
-            crossed.add(layer_input, cross_weights)
-        collected.add(hidden_states)
-        return BaseModelOutputWithCrossAttentions(
-            last_hidden_state=hidden_states,
-            hidden_states=collected.hidden_states,
-            attentions=collected.attentions,
-            cross_attentions=crossed.attentions or None,
-        )
+    def forward(self, hidden_states: Tensor, **asked: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        """(batch, seq, hidden_size) in; as `run_layers`."""
+        return run_layers(self.layer, hidden_states, **asked)
 
 
 class FirstTokenPooler(nn.Module):
@@ -333,10 +316,8 @@ class PostNormEncoder(nn.Module):
                 "An encoder keeps no cache (`config.is_decoder` is False): to generate, load it with `is_decoder=True`, or pass "
                 "`use_cache=False`."
             )
-        cache = cache_for(self, use_cache if self.is_decoder else False, past_key_values)
-        if past_key_values is None and cache is not None and encoder_hidden_states is not None:
-            return EncoderDecoderCache(cache, DynamicCache())
-        return cache
+        cache_of = cache_for if encoder_hidden_states is None else paired_cache_for
+        return cache_of(self, use_cache if self.is_decoder else False, past_key_values)
 
     def _encoder_mask(
         self, words: Tensor, encoder_hidden_states: Tensor | None, encoder_attention_mask: Tensor | None
