@@ -194,6 +194,8 @@ class CacheSpec(Record):
     """A function `(config, *, max_cache_len, batch_size, device, dtype, **cache_config)` to a `transept.Cache`."""
     fixed_size: bool = False
     """It must know its final length when it is made."""
+    endless: bool = False
+    """With it, text may go on past the model's context: no query looks back further than that. Its class says so as well."""
 
 
 class DecodingSpec(Record):

@@ -185,8 +185,8 @@ def test_an_argument_that_the_chosen_strategy_does_not_take_is_refused(model):
 
 
 def test_an_absent_cache_is_a_plugin_to_install(model):
-    with pytest.raises(PluginNotFoundError, match="quantized"):
-        model.generate(PROMPT, cache_implementation="quantized", max_new_tokens=2)
+    with pytest.raises(PluginNotFoundError, match="No installed plugin provides cache 'hollow'"):
+        model.generate(PROMPT, cache_implementation="hollow", max_new_tokens=2)
     model.generation_config = GenerationConfig.from_dict({"cache_implementation": "hybrid"})
     model.generate(PROMPT, max_new_tokens=2)  # old checkpoints name it; the layers know better
 

@@ -128,6 +128,9 @@ class Cache:
         layers: one `CacheLayer` for each attention layer. A subclass may make them as they come (`new_layer`).
     """
 
+    endless: ClassVar[bool] = False
+    """Text may go on past the model's context."""
+
     def __init__(self, layers: Iterable[CacheLayer] = ()) -> None:
         self.layers: list[CacheLayer] = list(layers)
 

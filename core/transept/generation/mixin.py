@@ -226,7 +226,7 @@ def _lengths(model: Any, prompt: Prompt, config: GenerationConfig, stated: dict[
         text = f"The prompt has {seen} tokens, and `max_length` is {config.max_length}."
         raise GenerationError(f"{text} Set `max_new_tokens`, which does not count the prompt.")
     context = None if longest == start else _context_length(model)
-    if context is not None and prompt.unseen + longest > context:
+    if context is not None and prompt.unseen + longest > context and not (seen < context and _is_endless(prompt, config)):
         if seen >= context:
             text = f"The prompt has {seen} tokens, and the model's context (`max_position_embeddings`) has {context}"
             raise GenerationError(f"{text}: no room for a new one. Shorten the prompt, or scale the model's positions.")
@@ -249,6 +249,13 @@ def _context_length(model: Any) -> int | None:
     rope = getattr(config, "rope_parameters", None)
     scales = isinstance(rope, dict) and rope.get("rope_type") == "dynamic"
     return None if scales else getattr(config, "max_position_embeddings", None)
+
+
+def _is_endless(prompt: Prompt, config: GenerationConfig) -> bool:
+    given, key = prompt.extra.get("past_key_values"), config.cache_implementation
+    if given is None and key is not None and config.use_cache:
+        return bool(registry.get("caches", key).endless)
+    return bool(getattr(given, "endless", False))
 
 
 def _give_cache(model: Any, prompt: Prompt, config: GenerationConfig, max_length: int, rows: int) -> None:

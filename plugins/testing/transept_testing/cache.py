@@ -241,7 +241,7 @@ class CacheConformance(Conformance, standard=True):
             for count in (100, 100, 1):
                 course.update(count)
             with refused(CacheError, "", "raise CacheError in `check_crop` of the layer, before any layer is changed"):
-                course.cache.crop(1)
+                course.cache.crop(34)
         course.update(1)
 
     @torch.no_grad()
