@@ -7,6 +7,7 @@ group `transept.api`. Importing transept loads nothing else; a name loads the mo
 - `transept.X` and `hasattr(transept, "X")` import the one module that owns X, in the core or in the one plugin that offers it,
   and no other plugin. They raise nothing but AttributeError, so that `hasattr` is False where the owner is broken.
 - `from transept import X` raises ImportError with the real cause in its text.
+- `from transept import *` takes every name, and imports every plugin that offers one: for an interactive session.
 """
 
 from __future__ import annotations
@@ -81,6 +82,10 @@ _NAMES = {name: f"transept.{room}:{name}" for room, names in _ROOMS.items() for 
 def __getattr__(name: str) -> Any:
     import sys
 
+    if name == "__all__":
+        from .discovery import registry
+
+        return sorted({*_NAMES, *registry.public_names()})
     if name.startswith("_"):  # probes of tools; no public name looks like that
         raise AttributeError(f"`transept` has no `{name}`")
     try:

@@ -68,6 +68,19 @@ def test_dir_lists_core_and_plugin_names_and_imports_none(python):
     )
 
 
+def test_a_star_takes_the_names_of_core_and_plugins(python):
+    sound = {"kites": KITES["kites"]}
+    python(
+        """
+        from transept import *
+        assert AutoModel.__name__ == "AutoModel" and KiteModel.__module__ == "kite_code" and PlaneModel
+        assert "annotations" not in dir() and "TYPE_CHECKING" not in dir()
+        """,
+        sound,
+        TRANSEPT_PLUGINS="kites",
+    )
+
+
 def test_hasattr_never_raises_and_imports_at_most_the_owner(python):
     python(
         """
