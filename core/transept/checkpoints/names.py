@@ -32,8 +32,9 @@ def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module
     for name in graph:
         if name in known:
             continue
-        inner = next((name.removeprefix(dot) for dot in dots if name.startswith(dot)), name)
-        other = next((o for o in (inner, *(dot + inner for dot in dots)) if o in known), None)
+        # as it is first: a base model's own parts may be called as another's prefix (DistilBERT's `transformer`)
+        inner = (name, *(name.removeprefix(dot) for dot in dots if name.startswith(dot)))
+        other = next((dot + each for each in inner for dot in ("", *dots) if dot + each in known), None)
         if other is not None:
             steps.append(([name], [other], list))
     graph.join(steps, changes=False)
