@@ -22,7 +22,7 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("page", ["hooks.md", "cli.md"])
+@pytest.mark.parametrize("page", ["hooks.md", "cli.md", "models.md"])
 def test_a_generated_page_is_up_to_date(generate, page: str) -> None:
     assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run `make docs`"
 
