@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from transept.configuration import Count, PretrainedConfig, Probability, Size, TokenIds
 from transept.errors import ConfigError
@@ -87,7 +87,3 @@ class WhisperConfig(PretrainedConfig):
         if decoder and not encoder and self.decoder_layers != self.encoder_layers:
             return self.copy_with(encoder_layers=self.decoder_layers)
         return self
-
-    def for_decoder(self) -> Any:
-        """The configuration of a decoder without an encoder of its own; this one stays as it is."""
-        return self.copy_with(is_encoder_decoder=False) if self.is_encoder_decoder else self

@@ -33,6 +33,12 @@ class WhisperDecoderWrapper(WhisperPreTrainedModel):
         return self.decoder(*args, **kwargs)
 
 
+def _decoder_only(config: WhisperConfig) -> WhisperConfig:
+    """The configuration of a model that has no encoder of its own; the one given stays as it is."""
+    apart = isinstance(config, WhisperConfig) and config.is_encoder_decoder
+    return config.copy_with(is_encoder_decoder=False) if apart else config
+
+
 class WhisperForCausalLM(WhisperPreTrainedModel, GenerationMixin):
     """The decoder with a language-model head: an assistant that drafts tokens for a larger Whisper."""
 
@@ -41,7 +47,7 @@ class WhisperForCausalLM(WhisperPreTrainedModel, GenerationMixin):
     _keys_to_ignore_on_load_unexpected = ("model.encoder.*", "encoder.*")
 
     def __init__(self, config: WhisperConfig) -> None:
-        super().__init__(config := config.for_decoder())
+        super().__init__(config := _decoder_only(config))
         self.model = WhisperDecoderWrapper(config)
         self.proj_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.post_init()
@@ -56,6 +62,7 @@ class WhisperForCausalLM(WhisperPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         *,
+        position_ids: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -73,7 +80,8 @@ class WhisperForCausalLM(WhisperPreTrainedModel, GenerationMixin):
             states,
             past_key_values,
             inputs_embeds,
-            use_cache=use_cache,
+            position_ids,
+            use_cache,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,

@@ -15,6 +15,7 @@ from transept.nn import (
     DecoderLayer,
     EncoderLayer,
     LearnedPositions,
+    cache_for,
     cross_attention_mask,
     embed_tokens,
     paired_cache_for,
@@ -161,7 +162,7 @@ class WhisperDecoder(WhisperPreTrainedModel):
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__(config)
         width, heads, inner = config.d_model, config.decoder_attention_heads, config.decoder_ffn_dim
-        self.layerdrop = config.decoder_layerdrop
+        self.layerdrop, self.has_encoder = config.decoder_layerdrop, config.is_encoder_decoder
         self.dropout = nn.Dropout(config.dropout)
         self.embed_tokens = nn.Embedding(config.vocab_size, width, config.pad_token_id)
         self.embed_positions = LearnedPositions(config.max_target_positions, width)
@@ -190,7 +191,8 @@ class WhisperDecoder(WhisperPreTrainedModel):
             output_attentions, output_hidden_states, return_dict
         )
         embedded = embed_tokens(self.embed_tokens, input_ids, inputs_embeds)
-        past_key_values = paired_cache_for(self, use_cache, past_key_values)
+        looks = encoder_hidden_states is not None or self.has_encoder
+        past_key_values = (paired_cache_for if looks else cache_for)(self, use_cache, past_key_values)
         mask = self.attention_mask_for(embedded, attention_mask, past_key_values)
         cross_mask = None if encoder_hidden_states is None else cross_attention_mask(embedded, encoder_hidden_states, None)
         positions = self.embed_positions(embedded, attention_mask, past_key_values, position_ids)
