@@ -79,6 +79,6 @@ class TestViT(ModelConformance):
         found = {}
         for name, tensor in of_the_peer.items():
             for theirs, ours in _PEERS_NAMES.items():
-                name = name.replace(theirs, ours)  # noqa: PLW2901
+                name = name.replace(theirs, ours)
             found[name] = tensor
         return found
