@@ -67,6 +67,12 @@ class PreTrainedModel(nn.Module):
                 f"`{type(self).__name__}` is built from a configuration, not from `{type(config).__name__}`. To load a checkpoint, "
                 f"call `{type(self).__name__}.from_pretrained(...)`."
             )
+        wanted = getattr(type(self), "config_class", PretrainedConfig)
+        if not isinstance(config, wanted):
+            raise ConfigError(
+                f"`{type(self).__name__}` is built from a `{wanted.__name__}`, not from a `{type(config).__name__}`: take the class "
+                f"that the architecture has for it, `AutoModel.from_config(config)`."
+            )
         config.validate_config()
         self.config = config
         self.name_or_path = config.name_or_path

@@ -74,6 +74,30 @@ def test_export_carries_no_cache_unless_asked(model) -> None:
     torch.testing.assert_close(out.logits, logits(model), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", ["Bert", "GPT2", "T5"])
+def test_a_traced_model_takes_other_batches_lengths_and_masks(name: str) -> None:
+    """`torch.jit.trace`, with which many encoders are still served."""
+    small = {"vocab_size": 40, "hidden_size": 16, "num_attention_heads": 2, "return_dict": False}
+    settings: dict = {
+        "Bert": {"num_hidden_layers": 1, "intermediate_size": 24, **small},
+        "GPT2": {"num_hidden_layers": 1, "max_position_embeddings": 32, "use_cache": False, **small},
+        "T5": {"num_hidden_layers": 1, "d_kv": 8, "d_ff": 24, **small},
+    }[name]
+    model = getattr(transept, "T5EncoderModel" if name == "T5" else f"{name}Model")
+    model = model(getattr(transept, f"{name}Config")(**settings)).eval()
+
+    def inputs(batch: int, length: int, padded: int) -> dict[str, torch.Tensor]:
+        mask = torch.ones(batch, length, dtype=torch.long)
+        mask[0, length - padded :] = 0
+        return {"input_ids": torch.randint(0, 40, (batch, length)), "attention_mask": mask}
+
+    traced = torch.jit.trace(model, example_kwarg_inputs=inputs(2, 7, 2), check_trace=False)
+    with torch.no_grad():
+        for given in (inputs(3, 9, 4), inputs(1, 4, 0)):
+            torch.testing.assert_close(traced(**given)[0], model(**given)[0])
+
+
 def test_outputs_and_caches_are_pytrees(model) -> None:
     with torch.no_grad():
         out = model(IDS, use_cache=True)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import transept
-from transept.errors import MissingTensorsError, ShapeMismatchError, UnexpectedTensorsError, UnknownArgumentError
+from transept.errors import ConfigError, MissingTensorsError, ShapeMismatchError, UnexpectedTensorsError, UnknownArgumentError
 
 
 def load(name, folder, **arguments):
@@ -90,6 +90,14 @@ def test_what_the_class_takes_beside_the_configuration_may_be_said_while_loading
         load("BertForMaskedLM", tmp_path, add_pooling_layer=False)
     with pytest.raises(UnknownArgumentError, match="`num_labels`"):  # a field of the configuration, and its word counts
         transept.AutoModelForSequenceClassification.from_config(config, num_labels=3)
+
+
+def test_another_familys_configuration_is_refused():
+    class ParrotConfig(transept.PretrainedConfig):
+        model_type = "parrot"
+
+    with pytest.raises(ConfigError, match="`BertModel` is built from a `BertConfig`, not from a `ParrotConfig`"):
+        transept.BertModel(ParrotConfig())
 
 
 def test_an_encoders_checkpoint_starts_a_decoder_with_cross_attention(bert, tmp_path, ids):

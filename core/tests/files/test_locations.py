@@ -15,7 +15,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from transept.errors import CheckpointNotFoundError, SaveError, UnsafePathError
+from transept.errors import CheckpointNotFoundError, InputError, SaveError, UnsafePathError
 from transept.files import DirectoryLocation, open_location
 from transept.files.hub import is_repository_id, upload_folder
 
@@ -86,6 +86,13 @@ def point_to(endpoint, monkeypatch):
     )
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", endpoint)
+
+
+@pytest.mark.parametrize("name", [None, 3, ["a"]])
+def test_what_is_no_name_is_refused(name):
+    """As `os.environ.get("MODEL")` is where the variable is not set."""
+    with pytest.raises(InputError, match=f"not a `{type(name).__name__}`"):
+        open_location(name)
 
 
 def test_files_are_listed_once_and_downloaded_when_asked_for(hub):

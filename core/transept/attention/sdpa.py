@@ -87,7 +87,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: MaskSpec, scale: fl
             dropout_p=dropout,
             is_causal=mask.is_square_causal,
             scale=scale,
-            enable_gqa=heads != key.shape[1],
+            enable_gqa=bool(heads != key.shape[1]),  # `torch.jit.trace` makes tensors of sizes
         )
     return output if empty is None else output.masked_fill(empty, 0.0)
 

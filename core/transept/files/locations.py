@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..discovery import load_object, registry
-from ..errors import CheckpointNotFoundError, shorten
+from ..errors import CheckpointNotFoundError, InputError, shorten
 from .paths import check_name, safe_join
 
 __all__ = ["DirectoryLocation", "Location", "open_location", "weight_files"]
@@ -127,6 +127,7 @@ def open_location(
 
     Raises:
         CheckpointNotFoundError: no source has it; the message says what each of them answered.
+        InputError: `name` is neither a name nor a path.
         UnsafePathError: `subfolder` leads out of the place.
     """
     if file is not None:
@@ -134,6 +135,8 @@ def open_location(
         return ChosenFile(open_location(name, **where, local_files_only=local_files_only, force_download=force_download), file)
     if isinstance(name, Location):
         return name
+    if not isinstance(name, str | os.PathLike):
+        raise InputError(f"A checkpoint has a name or a path, not a `{type(name).__name__}`: {name!r}.")
     said = os.fspath(name)
     if subfolder:
         check_name(subfolder, said)
