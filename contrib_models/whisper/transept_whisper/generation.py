@@ -57,6 +57,7 @@ class WhisperGenerationMixin(GenerationMixin):
             value = getattr(model.config, name, None)
             if value is not None:
                 setattr(model.generation_config, name, copy.deepcopy(value))
+                model.generation_config._from_model_config = False  # readers of its file would make it anew, without these
 
     @torch.no_grad()
     def generate(  # type: ignore[override]
