@@ -12,6 +12,7 @@ import pytest
 
 # a failed `assert` of the kit then shows its values, as one in a test file does
 pytest.register_assert_rewrite(
+    "transept_testing.attention_kernel",
     "transept_testing.cache",
     "transept_testing.causal_lm",
     "transept_testing.comparing",
@@ -23,6 +24,7 @@ pytest.register_assert_rewrite(
     "transept_testing.windows",
 )
 
+from .attention_kernel import AttentionKernelConformance  # noqa: E402
 from .cache import CacheConformance  # noqa: E402
 from .causal_lm import CausalLMConformance  # noqa: E402
 from .config import ConfigConformance  # noqa: E402
@@ -33,6 +35,7 @@ from .tokenizer import TokenizerConformance  # noqa: E402
 from .windows import SlidingWindowConformance  # noqa: E402
 
 __all__ = [
+    "AttentionKernelConformance",
     "CacheConformance",
     "CausalLMConformance",
     "ConfigConformance",
