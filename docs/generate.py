@@ -125,11 +125,11 @@ def _bare(reference: str) -> str:
 
 
 def _model_files(record: Any) -> dict[Path, int]:
-    """The Python files of the family's package that make up its models, with their numbers of lines."""
+    """The Python files of the family's package that hold modules of its models, with their numbers of lines."""
     package = Path(importlib.import_module(record.config.partition(".")[0]).__file__ or "").parent
-    others = """__init__ plugin configuration tokenization checkpoint initialization layout image_processing image_transforms pipeline
-    feature_extraction processing timestamps audio generation""".split()
-    return {file: len(file.read_text().splitlines()) for file in sorted(package.glob("*.py")) if file.stem not in others}
+    texts = {file: file.read_text() for file in sorted(package.glob("*.py")) if file.stem != "plugin"}
+    modules = ("(nn.Module)", "PreTrainedModel)", "CheckpointedLayer)", "AttentionHeads)")
+    return {file: len(text.splitlines()) for file, text in texts.items() if any(base in text for base in modules)}
 
 
 def _conformance(family: str) -> set[str]:
