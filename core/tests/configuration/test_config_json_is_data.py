@@ -168,7 +168,9 @@ def test_a_format_that_carries_the_configuration_inside(tiny, tmp_path):
         with registry.register(module, "made-up"):
             (tmp_path / "weights.made-up").touch()
             assert tiny.from_pretrained(tmp_path).files == ["weights.made-up"]
-            (tmp_path / "config.json").write_text('{"hidden_size": 16}')
+            (tmp_path / "config.json").write_text('{"hidden_size": 16}')  # some other library's: it names no model
+            assert tiny.from_pretrained(tmp_path).hidden_size == 8
+            (tmp_path / "config.json").write_text('{"hidden_size": 16, "model_type": "tiny"}')
             assert tiny.from_pretrained(tmp_path).hidden_size == 16
     finally:
         del sys.modules["made_up_format"]

@@ -102,7 +102,7 @@ def test_none_leaves_the_core_alone(rivals, registry, monkeypatch):
     monkeypatch.setenv("TRANSEPT_PLUGINS", "none")
     assert registry.get("caches", "dynamic").key == "dynamic"
     assert registry.keys("models") == []
-    assert {registry.dist_of(entry.kind, entry.key)[0] for entry in registry.entries("attention")} == {"transept"}
+    assert {registry.dist_of("attention", key)[0] for key in registry.keys("attention")} == {"transept"}
 
 
 def test_an_allowed_name_that_is_not_installed_is_an_error_at_once(rivals, registry, monkeypatch):
