@@ -31,6 +31,7 @@ def change_config(folder: Path, **values) -> None:
 
 def test_an_unknown_model_type_names_the_wheel(folder: Path, monkeypatch) -> None:
     index = registry._index()  # as if its dist were not installed
+    monkeypatch.setattr(registry._state, "plugins", {})
     for kind in ("models", "configs"):
         monkeypatch.setitem(index.offers, kind, {key: value for key, value in index.offers[kind].items() if key != "qwen3"})
     change_config(folder, model_type="qwen3")
@@ -208,11 +209,12 @@ class TestGenerate:
     def test_a_refused_kernel_leaves_the_model_as_it_was(self, model) -> None:
         ids = torch.tensor([[5, 6]])
         want = model(ids).logits
-        with pytest.raises(errors.PluginNotFoundError, match="transept-flash"):
-            model.set_attention("flash_attention_2")
-        model.config.attn_implementation = "flash_attention_2"
-        with pytest.raises(errors.PluginNotFoundError, match="transept-flash"):
-            model(ids)
+        for name in ("flash_attention_1", "owner/kernel"):
+            with pytest.raises(errors.PluginNotFoundError, match=name):
+                model.set_attention(name)
+            model.config.attn_implementation = name
+            with pytest.raises(errors.PluginNotFoundError, match=name):
+                model(ids)
         model.config.attn_implementation = "sdpa"
         torch.testing.assert_close(model(ids).logits, want)
 

@@ -11,6 +11,7 @@ import torch
 
 from transept.attention import Attention, MaskSpec, dispatch
 from transept.discovery import registry
+from transept.discovery.known import known_dist
 from transept.errors import AttentionError, InputError, PluginImportError, PluginNotFoundError
 from transept_hookspecs import AttentionKernelSpec, hookimpl
 
@@ -145,8 +146,9 @@ def test_a_refused_call_leaves_the_binding(offer):
 
 
 def test_an_unknown_name_says_what_to_install():
-    with pytest.raises(PluginNotFoundError, match="transept-flash"):
-        call(Attention("flash_attention_2"))
+    assert known_dist("attention", "flash_attention_2") == "transept-flash"
+    with pytest.raises(PluginNotFoundError, match="flash_attention_9"):
+        call(Attention("flash_attention_9"))
     attention = Attention("sdpa")
     with pytest.raises(PluginNotFoundError, match="sdpa"):
         attention.use("spda")
