@@ -44,7 +44,7 @@ def test_the_generation_example_runs_on_a_gguf_and_on_safetensors(smollm2_gguf: 
     from_gguf = run(ROOT / "examples" / "generate.py", str(smollm2_gguf))
     from_folder = run(ROOT / "examples" / "generate.py", str(smollm2_folder))
     assert "flash_attention_2 refused" in from_gguf
-    assert "pip install transept-flash" in from_gguf
+    assert "cannot run here" in from_gguf
     response = from_gguf[from_gguf.index("Model response: ") :]
     assert response.startswith("Model response: What is the future of AI?")
     assert from_folder.endswith(response)

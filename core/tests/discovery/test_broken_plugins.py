@@ -55,6 +55,7 @@ def test_listing_leaves_out_the_broken_with_one_warning_and_one_import(site, reg
     site.add("well", keys=("well",))
     os.utime(site.root, (1_000_000, 1_000_000))
     monkeypatch.setattr(sys, "path", [str(site.root)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a cache folder would be a change of the place, and a new try
     import builtins
 
     builtins.sick_imports = 0
