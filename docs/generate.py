@@ -153,7 +153,11 @@ def _cell(kind: str, record: Any, family: Any) -> str:
         missing = {"bias"} - record.masks if "relative_attention_num_buckets" in fields else set()
         if fields.get("attn_logit_softcapping") is not None and not record.softcap:
             missing |= {"softcap"}
-        return f"refused: it has no {', '.join(sorted(missing))}" if missing else "tested"
+        if missing:
+            return f"refused: it has no {', '.join(sorted(missing))}"
+        if record.devices is not None and "cpu" not in record.devices:
+            return f"not tested: it takes {' or '.join(sorted(record.devices))}"
+        return "tested" if record.training else "tested, but for gradients, which it has none of"
     if kind == "caches":
         if not checked & {"CausalLMConformance", "Seq2SeqConformance"}:
             return "nothing to cache"
