@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path) -> None:
     bare = WhisperTokenizer.from_pretrained(tmp_path)
     assert bare.prefix_tokens == []
     tokenizer = WhisperTokenizer.from_pretrained(folder)
-    with pytest.raises(InputError, match="Did you mean|klingon"):
+    with pytest.raises(InputError, match="klingon"):
         tokenizer.set_prefix_tokens(language="klingon")
     assert tokenizer.language is None
 
