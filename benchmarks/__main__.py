@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from . import caches, foundation
+from . import attention, caches, foundation
 from .runs import RESULTS, ROOT, Row, write_results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each program")
     arguments = parser.parse_args()
-    for name, measure in (("foundation", foundation.rows), ("caches", caches.rows)):
+    for name, measure in (("foundation", foundation.rows), ("caches", caches.rows), ("attention", attention.rows)):
         rows = measure(arguments.runs)
         write_results(name, rows)
         print(table([vars(row) for row in rows]))
