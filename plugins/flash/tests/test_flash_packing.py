@@ -100,7 +100,7 @@ def test_without_a_gpu_it_is_refused_in_one_line(name):
         ((8, 0), ImportError("undefined symbol: x\nmore"), "does not load: ImportError: undefined symbol: x$"),
         ((8, 0), object(), "has no `flash_attn_func`"),
     ],
-    ids=str,
+    ids=["an older chip", "not installed", "does not load", "another package"],
 )
 def test_what_is_missing_is_named(capability, module, words, monkeypatch):
     def found(name):
