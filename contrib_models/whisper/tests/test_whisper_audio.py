@@ -118,3 +118,8 @@ def test_pieces_are_joined_where_they_agree(left, right, expected) -> None:
 def test_no_more_overlaps_than_can() -> None:
     found = joined(said([1, 2, 3, 4]), said([1, 2, 3, 4]), 2)
     assert [each.token for each in found] == [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+def test_what_is_said_twice_is_not_heard_twice() -> None:
+    early, late = said([1, 2, 3], start=0.0), said([1, 2, 3], start=5.0)
+    assert joined(early, late, 10) == [*early, *late]

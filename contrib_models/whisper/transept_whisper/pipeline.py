@@ -31,6 +31,10 @@ class _Said:
     start: float
     end: float
 
+    def is_heard_again(self, other: _Said) -> bool:
+        """Whether another piece has the same token at, as far as is known, the same time: people repeat themselves."""
+        return self.token == other.token and self.start < other.end and other.start < self.end
+
 
 class AutomaticSpeechRecognitionPipeline(ChunkPipeline):
     """Transcribe recordings.
@@ -186,7 +190,7 @@ def joined(left: list[_Said], right: list[_Said], most: int) -> list[_Said]:
     best, overlap = 0.0, 0
     for length in range(1, min(len(left), len(right), most) + 1):
         pairs = zip(left[-length:], right[:length], strict=True)
-        same = sum(one.token == other.token for one, other in pairs)
+        same = sum(one.is_heard_again(other) for one, other in pairs)
         score = same / length + length / 10000  # of equally good ones the longest
         if same > 1 and score > best:
             best, overlap = score, length
