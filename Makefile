@@ -27,7 +27,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2
 
 test-quick: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow and not full" -q
+	$(BIN)/python -m pytest -n 2 -m "not slow and not full and not parity" -q
 
 test-full: setup
 	$(BIN)/python -m pytest -m "full or not full" --run-full

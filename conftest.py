@@ -34,7 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
 
+PARITY = ("conformance", "pass_the_kit", "match_peer", "match_the_peer", "equal_the_peers", "equals_the_peers", "parity/")
+"""Files of the suites that hold every family, kernel and cache to the kit and to the peer: too many for the inner loop."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(word in item.path.as_posix() for word in PARITY):
+            item.add_marker(pytest.mark.parity)
     if not config.getoption("--run-full"):
         skip = pytest.mark.skip(reason="needs more than PyPI's wheels: `make test-full` runs it")
         for item in items:
