@@ -155,10 +155,10 @@ def test_speech_that_is_made_now(pipe, tmp_path) -> None:
     if speak is None:
         pytest.skip("espeak-ng is not installed: apt-get install espeak-ng")
     file = tmp_path / "story.wav"
-    subprocess.run([speak, "-v", "en-gb", "-s", "150", "-w", str(file), STORY], check=True)
+    subprocess.run([speak, "-v", "en-us", "-s", "150", "-w", str(file), STORY], check=True)
     with wave.open(str(file)) as sound:
         assert sound.getframerate() == 22050
     found = pipe(str(file))["text"]
-    assert word_errors(found, STORY) <= 0.1, found
+    assert word_errors(found, STORY) <= 0.05, found
     timed = pipe(str(file), return_timestamps=True)
     assert len(timed["chunks"]) >= 5

@@ -61,8 +61,14 @@ def _whisper(reader: CTranslate2Reader, location: Location) -> dict[str, Any]:
         "tie_word_embeddings": True,
         **_of_generation(location),
         "max_length": _shape(reader, "decoder.position_encodings.encodings", 2)[0],
-        "dtype": "float16" if reader.tensors["decoder.embeddings.weight"].kind == "float16" else "float32",
+        "dtype": _dtype(reader),
     }
+
+
+def _dtype(reader: CTranslate2Reader) -> str:
+    """As the embedding is stored, or float32, which integers are read as."""
+    kind = reader.tensors["decoder.embeddings.weight"].kind
+    return kind if "float" in kind else "float32"
 
 
 def _sides(reader: CTranslate2Reader) -> dict[str, int]:
