@@ -93,7 +93,8 @@ def test_running_out_of_blocks_writes_nothing():
     before, tables = cache.layers[0].pool.keys.clone(), cache.layers[0].tables
     with pytest.raises(CacheError, match="take 2 blocks of 4, and 1 are free"):
         fork.update(*states(3), 0)  # a copy of the last block, and a new one
-    assert torch.equal(cache.layers[0].pool.keys, before)
+    # bit by bit: what nobody wrote to yet may look like NaN
+    assert torch.equal(cache.layers[0].pool.keys.view(torch.int32), before.view(torch.int32))
     assert fork.layers[0].tables == cache.layers[0].tables == tables
     assert fork.get_seq_length() == 6
     fork.update(*states(2), 0)
