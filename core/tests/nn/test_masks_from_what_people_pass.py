@@ -1,12 +1,14 @@
 """`attention_mask`, the cache and positions become one mask; what doesn't fit is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transept.attention import MaskSpec
-from transept.cache import DynamicCache
+from transept.cache import DynamicCache, StaticCache
 from transept.errors import InputError
 from transept.nn import decoder_mask, position_ids_from
 
@@ -88,7 +90,22 @@ def test_packed_documents_do_not_see_each_other():
     assert torch.equal(found[0, 0], torch.block_diag(block, block).bool())
     assert torch.equal(found[1, 0], torch.ones(4, 4).tril().bool())
     assert decoder_mask(hidden(), None, position_ids=torch.arange(4)[None] + 5).documents is None
-    assert decoder_mask(hidden(), None, DynamicCache(), position_ids=positions).documents is None
+
+
+def test_packed_documents_do_not_see_each_other_in_a_cache_either():
+    positions, cache = torch.tensor([[0, 1, 0, 1], [0, 1, 2, 3]]), DynamicCache()
+    one = decoder_mask(hidden(), None, cache, position_ids=torch.arange(4)[None])
+    assert one.documents is None
+    found = decoder_mask(hidden(), None, cache, position_ids=positions)
+    assert torch.equal(allowed(found), allowed(decoder_mask(hidden(), None, position_ids=positions)))
+    roomy = StaticCache(SimpleNamespace(num_hidden_layers=1), 8, whole=True)
+    assert decoder_mask(hidden(), None, roomy, position_ids=positions).documents.shape == (2, 8)
+    cache.update(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), 0)
+    with pytest.raises(InputError, match="several packed documents"):
+        decoder_mask(hidden(), None, cache, position_ids=positions)
+    cache.reset()
+    assert decoder_mask(hidden(), None, cache).documents is None
+    assert decoder_mask(hidden(), None, cache_of(4), position_ids=positions).documents is None, "positions after others"
 
 
 @pytest.mark.parametrize(

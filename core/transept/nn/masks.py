@@ -36,20 +36,30 @@ def decoder_mask(
         past_key_values: the cache, before this pass.
         kind, sliding_window, chunk: what the architecture's layers see.
         layer_idx: a layer of the cache for which the mask is meant; layers with windows may hold fewer keys.
-        position_ids: (batch or 1, query). Without mask and cache, a position that does not follow its neighbour begins a new
-            document, and documents do not see each other.
+        position_ids: (batch or 1, query). Without a mask and cached tokens, a position that does not follow its neighbour begins
+            a new document, and documents do not see each other.
 
     Raises:
-        InputError: a mask of another shape or type.
+        InputError: a mask of another shape or type, or more tokens for a cache that was filled with several documents (which
+            is seen on the CPU; elsewhere positions are not read).
     """
     if isinstance(attention_mask, MaskSpec):
         return attention_mask
     query_length = hidden_states.shape[1]
     key_length, query_offset = mask_sizes(past_key_values, query_length, layer_idx)
     keep = bias = documents = None
+    if getattr(past_key_values, "holds_documents", False):
+        if query_offset:
+            raise InputError(
+                "The cache holds several packed documents, and further tokens would see them all: run the document that is to go "
+                "on by itself."
+            )
+        past_key_values.holds_documents = False
     if attention_mask is None:
-        if position_ids is not None and past_key_values is None:
-            documents = _documents(position_ids, hidden_states)
+        if position_ids is not None and not query_offset:
+            documents = _documents(position_ids, hidden_states, key_length)
+            if past_key_values is not None and documents is not None and _is_readable(documents):
+                past_key_values.holds_documents = True
     elif attention_mask.dim() == 2:
         seen = query_length + (past_key_values.get_seq_length() if past_key_values is not None else 0)
         keep = _keep(attention_mask, hidden_states, seen, key_length)
@@ -140,13 +150,14 @@ def _bias(attention_mask: Tensor, hidden_states: Tensor, key_length: int) -> Ten
     return attention_mask.to(device=hidden_states.device, dtype=hidden_states.dtype)
 
 
-def _documents(position_ids: Tensor, hidden_states: Tensor) -> Tensor | None:
-    """(batch, query) numbers of the documents that are packed into each row, or None where each row is seen to be one."""
+def _documents(position_ids: Tensor, hidden_states: Tensor, key_length: int) -> Tensor | None:
+    """(batch, key) numbers of the documents that are packed into each row, -1 in a cache's room behind them, or None where each
+    row is seen to be one."""
     positions = position_ids.expand(hidden_states.shape[0], -1)
     documents = torch.diff(positions, prepend=positions[:, :1] - 1, dim=-1).ne(1).cumsum(-1)
     if _is_readable(documents) and not bool(documents[:, -1].any()):
         return None
-    return documents
+    return F.pad(documents, (0, key_length - documents.shape[1]), value=-1)
 
 
 def position_ids_from(

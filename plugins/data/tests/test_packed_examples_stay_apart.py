@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from transept import DataCollatorWithFlattening
+from transept import DataCollatorWithFlattening, DynamicCache, StaticCache
+from transept.errors import InputError
 
 ROWS = [[5, 9, 33, 2], [7, 8, 7, 8, 7, 8, 60], [3], [50, 51, 4]]
 
@@ -55,3 +56,29 @@ def test_loss_and_gradients_are_those_of_all_predicted_tokens(llama):
     torch.testing.assert_close(loss, separate, rtol=1e-4, atol=1e-4)
     for gradient, parameter in zip(packed, llama.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cache", ["made", "dynamic", "static"])
+def test_a_cache_that_is_filled_sees_each_example_alone(llama, cache):
+    batch = DataCollatorWithFlattening()([{"input_ids": row} for row in ROWS])
+    batch.pop("labels")
+    caches = {"dynamic": DynamicCache, "static": StaticCache}
+    given = {"past_key_values": caches[cache](config=llama.config, max_cache_len=32)} if cache == "static" else {}
+    given = {"past_key_values": DynamicCache()} if cache == "dynamic" else given
+    packed = llama(**batch, **given)
+    alone = torch.cat([llama(torch.tensor([row])).logits[0] for row in ROWS])
+    torch.testing.assert_close(packed.logits[0], alone, rtol=1e-4, atol=1e-4)
+    more = torch.tensor([[9]])
+    with pytest.raises(InputError, match="holds several packed documents"):
+        llama(more, past_key_values=packed.past_key_values)
+    packed.past_key_values.reset()
+    again = llama(torch.tensor([ROWS[0]]), past_key_values=packed.past_key_values)
+    llama(more, past_key_values=again.past_key_values)
+
+
+def test_positions_of_one_example_leave_its_cache_as_it_is(llama):
+    row = torch.tensor([ROWS[1]])
+    first = llama(row, position_ids=torch.arange(row.shape[1])[None])
+    last = llama(torch.tensor([[9]]), past_key_values=first.past_key_values, position_ids=torch.tensor([[row.shape[1]]]))
+    whole = llama(torch.cat([row, torch.tensor([[9]])], 1)).logits[:, -1:]
+    torch.testing.assert_close(last.logits, whole, rtol=1e-4, atol=1e-4)

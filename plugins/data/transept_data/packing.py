@@ -20,8 +20,8 @@ __all__ = ["DataCollatorWithFlattening"]
 class DataCollatorWithFlattening:
     """Joins all examples to one row: `input_ids`, `labels` and `position_ids`, int64 (1, total length).
 
-    Positions restart with each example, by which a model keeps the examples apart when it is given neither an attention mask
-    nor a cache: call it with `use_cache=False`. The first label of each example is `separator_id`, so that no example is to
+    Positions restart with each example, by which a model keeps the examples apart when it is given no attention mask and no cache
+    that holds tokens. A cache that is filled with the row cannot be gone on from: `use_cache=False` saves it. The first label of each example is `separator_id`, so that no example is to
     be predicted from the one before.
 
     Args:
