@@ -219,6 +219,12 @@ class PreTrainedModel(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, push_to_hub=True, repo_id=repo_id, **kwargs)
 
+    def _slow_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What torch calls in place of `forward` while it traces: its older ONNX exporter passes keyword-only arguments by position."""
+        given = zip(signature(self.forward).parameters.values(), args, strict=False)
+        named = {parameter.name: value for parameter, value in given if parameter.kind is parameter.KEYWORD_ONLY}
+        return super()._slow_forward(*args[: len(args) - len(named)], **named, **kwargs)
+
     # -- parts ---------------------------------------------------------------------------------------------------------
 
     @property
@@ -439,6 +445,20 @@ class PreTrainedModel(nn.Module):
         undo(self, key)
         return self
 
+    def quantize(self, quantization_config: Any) -> Self:
+        """Quantize this live model: settings, the name of a method or preset, or a table of them by pattern."""
+        from .quantization import quantize
+
+        quantize(self, quantization_config)
+        return self
+
+    def dequantize(self) -> Self:
+        """Unpack every quantized module: ordinary layers with the values that the packed weights stood for."""
+        from .quantization import dequantize
+
+        dequantize(self)
+        return self
+
     # -- what people and libraries ask ---------------------------------------------------------------------------------
 
     @property
@@ -486,6 +506,20 @@ class PreTrainedModel(nn.Module):
     @property
     def is_quantized(self) -> bool:
         return getattr(self.config, "quantization_config", None) is not None
+
+    @property
+    def quantization_method(self) -> str | None:
+        return getattr(self.config.quantization_config, "quant_method", None)
+
+    @property
+    def is_loaded_in_4bit(self) -> bool:
+        """peft asks for this: 4-bit layers of bitsandbytes."""
+        return bool(getattr(self.config.quantization_config, "load_in_4bit", False))
+
+    @property
+    def is_loaded_in_8bit(self) -> bool:
+        """peft asks for this: 8-bit layers of bitsandbytes."""
+        return bool(getattr(self.config.quantization_config, "load_in_8bit", False))
 
     @property
     def framework(self) -> str:

@@ -7,6 +7,7 @@ from transept_hookspecs import (
     CacheSpec,
     CheckpointFormatSpec,
     DecodingSpec,
+    QuantizerSpec,
     SourceSpec,
     hookimpl,
 )
@@ -33,6 +34,18 @@ def provide_checkpoints() -> Iterable[CheckpointFormatSpec]:
             suffixes=(".safetensors",),
             priority=100,
             description="safetensors, one file or sharded with an index",
+        )
+    ]
+
+
+@hookimpl
+def provide_quantizers() -> Iterable[QuantizerSpec]:
+    return [
+        QuantizerSpec(
+            key="mixed",
+            config="transept.quantization:MixedConfig",
+            rewrite="transept.quantization:mixed_rewrites",
+            description="several quantizers in one model, by patterns of the modules' paths",
         )
     ]
 

@@ -20,6 +20,7 @@ from .records import (
     ConfigSpec,
     DecodingSpec,
     ExporterSpec,
+    MetricSpec,
     ModelSpec,
     OptimizerSpec,
     PipelineSpec,
@@ -112,6 +113,11 @@ def provide_schedulers() -> Iterable[SchedulerSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
+def provide_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+    """Offer metrics, by name."""
+
+
+@hookspec
 def provide_exporters() -> Iterable[ExporterSpec]:  # type: ignore[empty-body]
     """Offer export formats."""
 
@@ -176,6 +182,7 @@ RECORD_KINDS: dict[str, type[Record]] = {
     "processors": ProcessorSpec,
     "optimizers": OptimizerSpec,
     "schedulers": SchedulerSpec,
+    "metrics": MetricSpec,
     "exporters": ExporterSpec,
     "placements": PlacementSpec,
     "commands": CommandSpec,

@@ -19,6 +19,7 @@ __all__ = [
     "DecodingSpec",
     "ExporterSpec",
     "LazyRef",
+    "MetricSpec",
     "ModelSpec",
     "OptimizerSpec",
     "PipelineSpec",
@@ -135,7 +136,13 @@ class QuantizerSpec(Record):
     config: LazyRef
     """Class of the quantization config; built from the checkpoint's dict or by the user."""
     rewrite: LazyRef
-    """A function from that config and the model's config to the rewrite that quantizes."""
+    """A function from that config and the model's config to the rewrite that quantizes (`transept.quantization.Quantizer`), or a list
+    of several."""
+    presets: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
+    """Short names that may stand for a config (`nf4`), each with the config's keywords."""
+    calibrate: LazyRef | None = None
+    """`calibrate(linear, config) -> Calibration`, for a method that learns from data: `add(inputs)` is called with what the layer is
+    given, (rows, in_features), then `finish()` returns the built module's tensors. Absent: it quantizes without data."""
     training: bool = False
     """Adapters can be trained on top of the quantized modules."""
     serializable: bool = True
@@ -155,6 +162,9 @@ class CheckpointFormatSpec(Record):
     """`key_map(config) -> KeyMap | None`: the format's own names for architectures it knows. A model's record comes first."""
     write: LazyRef | None = None
     """`write(model, folder, …)`; absent: read only."""
+    packed: LazyRef | None = None
+    """`packed(reader, model, names) -> list of rewrites`, asked where nobody wants floats: rewrites that keep the file's own packing,
+    for the model that is on `meta`; `names` leads from the checkpoint's names to the model's. What `reader` then reads is packed."""
     priority: int = 0
     """Where a folder holds several formats, the highest is read."""
 
@@ -240,6 +250,19 @@ class SchedulerSpec(Record):
     scheduler: LazyRef
     """`scheduler(optimizer, *, num_warmup_steps, num_training_steps, **options)`."""
     aliases: tuple[str, ...] = ()
+
+
+class MetricSpec(Record):
+    """A metric by name: `accuracy`, `rouge`, …"""
+
+    metric: LazyRef
+    """`metric(predictions, references, **options) -> dict[str, float]`: one or several numbers by name."""
+    inputs: Literal["labels", "scores", "logits", "values", "tags", "texts"]
+    """What the two are. `labels`: class numbers (n,), or 0 and 1 (n, classes). `scores`: probabilities (n, classes), and labels.
+    `logits`: (n, seq, vocab), and the tokens' labels (n, seq), with -100 where none counts. `values`: numbers (n,) or (n, outputs).
+    `tags`: a list of names for each of n sequences. `texts`: n strings, and for each the reference, or a list of them."""
+    greater_is_better: bool = True
+    """False: a loss or an error, of which less is better."""
 
 
 class ExporterSpec(Record):

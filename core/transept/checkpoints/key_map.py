@@ -12,7 +12,7 @@ Operations apply in order, each on the names that the one before left:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -252,8 +252,8 @@ class KeyMap:
         """The table from the model's names to the checkpoint's. What `Drop` dropped does not come back."""
         return KeyMap(operation.inverse() for operation in reversed(self.operations) if operation.targets)
 
-    def graph(self, names: Iterable[str]) -> ConversionGraph:
-        """What becomes of these names.
+    def graph(self, names: Iterable[str], untouched: Container[str] = ()) -> ConversionGraph:
+        """What becomes of these names; those that are `untouched` stay as they are.
 
         Raises:
             MissingTensorsError: an operation joins several tensors and some of them are absent.
@@ -263,6 +263,8 @@ class KeyMap:
         for operation, (sources, targets) in zip(self.operations, self._patterns, strict=True):
             matches: dict[tuple[str, ...], dict[int, str]] = {}
             for name in graph:
+                if name in untouched:
+                    continue
                 parts = name.split(".")
                 for index, pattern in enumerate(sources):
                     found = pattern.match(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..rewrite import AppliedRewrite, local_tensors, ties_after
-from .key_map import Conversion, ConversionGraph, Convert
-from .reader import TensorRef
+from .key_map import Conversion, ConversionGraph, Convert, KeyMap
+from .reader import CheckpointReader, TensorRef
 
-__all__ = ["align_prefix", "all_ties", "join_rewrites", "prefix_hint", "settle_ties"]
+__all__ = ["align_prefix", "all_ties", "claim_packed", "destinations", "join_rewrites", "prefix_hint", "settle_ties"]
 
 
 def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module) -> None:
@@ -25,9 +26,7 @@ def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module
     (`LlamaForQuestionAnswering` says `transformer`) reads those of its siblings.
     """
     known = set(wanted)
-    prefixes = [vars(base).get("base_model_prefix", "") for base in type(model).__mro__]
-    prefixes = [getattr(model, "base_model_prefix", ""), *prefixes, *getattr(model, "_other_base_prefixes", ())]
-    dots = [f"{prefix}." for prefix in dict.fromkeys(prefixes) if prefix]
+    dots = [f"{prefix}." for prefix in _prefixes(model)]
     steps: list[tuple[list[str], list[str], Convert]] = []
     for name in graph:
         if name in known:
@@ -38,6 +37,15 @@ def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module
         if other is not None:
             steps.append(([name], [other], list))
     graph.join(steps, changes=False)
+
+
+def destinations(model: nn.Module, reader: CheckpointReader, key_map: KeyMap | None) -> dict[str, str]:
+    """For each tensor of the checkpoint that becomes one of the model's, alone: its name there."""
+    graph = (key_map or KeyMap()).graph(reader.tensors)
+    wanted = local_tensors(model)
+    align_prefix(graph, wanted, model)
+    found = {one.sources[0]: one.targets[0] for one in graph.conversions() if len(one.sources) == len(one.targets) == 1}
+    return {name: target for name, target in found.items() if target in wanted}
 
 
 def prefix_hint(names: Iterable[str], wanted: Iterable[str]) -> str:
@@ -116,6 +124,46 @@ def _equal(graph: ConversionGraph, one: str, other: str, tensors: Mapping[str, T
     return torch.equal(*values)
 
 
+def claim_packed(
+    model: nn.Module, applied: Sequence[AppliedRewrite], tensors: Mapping[str, TensorRef]
+) -> dict[str, tuple[str, AppliedRewrite]]:
+    """The checkpoint's tensors that a rewrite packed before they were saved: each with its name in the model, and that rewrite.
+
+    They stand under the model's own names and layouts, so no key map is for them; only the base model's prefix may differ.
+    """
+    dots = [f"{prefix}." for prefix in _prefixes(model)]
+    packing = [one for one in applied if one.rewrite.packs]
+    by_module: dict[str, dict[str, TensorRef]] = {}
+    paths = {path for one in packing for path in _variants(one.path, dots)}
+    for name, ref in tensors.items() if packing else ():
+        parts = name.split(".")
+        for cut in range(1, len(parts)):
+            path = ".".join(parts[:cut])
+            if path in paths:
+                by_module.setdefault(path, {})[".".join(parts[cut:])] = ref
+    claims: dict[str, tuple[str, AppliedRewrite]] = {}
+    for one in packing:
+        held = local_tensors(model.get_submodule(one.path))
+        slots = {name: held[name] for name in one.targets}
+        for path in _variants(one.path, dots):
+            found = one.rewrite.stored_names(by_module[path], slots) if path in by_module else ()
+            claims.update({f"{path}.{name}": (f"{one.path}.{name}", one) for name in found})
+            if found:
+                break
+    return claims
+
+
+def _variants(path: str, dots: Iterable[str]) -> list[str]:
+    """The path as siblings of the model may say it: with and without the base model's prefix."""
+    return list(dict.fromkeys([path, *(path.removeprefix(dot) for dot in dots), *(dot + path for dot in dots)]))
+
+
+def _prefixes(model: nn.Module) -> list[str]:
+    prefixes = [vars(base).get("base_model_prefix", "") for base in type(model).__mro__]
+    prefixes = [getattr(model, "base_model_prefix", ""), *prefixes, *getattr(model, "_other_base_prefixes", ())]
+    return [prefix for prefix in dict.fromkeys(prefixes) if prefix]
+
+
 def join_rewrites(
     graph: ConversionGraph,
     model: nn.Module,
@@ -123,11 +171,12 @@ def join_rewrites(
     ties: Mapping[str, str],
     tensors: Mapping[str, TensorRef],
     prepare: Any,
+    claims: Mapping[str, tuple[str, AppliedRewrite]],
 ) -> tuple[dict[str, str], set[str], list[str]]:
     """Lead the tensors that rewrites take through their `convert`.
 
     `prepare(name, tensor)` brings a tensor to the dtype and device it is converted in. A checkpoint that holds what the rewrite
-    gives (saved after it) passes as it is.
+    gives (saved after it) passes as it is, or, where `claims` has names of its own for it, through `restore`.
 
     Returns:
         The ties that remain, the names that rewrites fill, and the original names that are missing.
@@ -140,9 +189,15 @@ def join_rewrites(
             origin = graph.origin(source)
             copy = partial(_pick, convert=origin.convert, index=origin.targets.index(source))
             graph.add(Conversion(origin.sources, (target,), copy, origin.changes))
+    claimed: dict[int, list[str]] = {}
+    for name, one in claims.values():
+        claimed.setdefault(id(one), []).append(name)
     for one in applied:
         sources, targets = one.full(one.sources), one.full(one.targets)
         made.update(targets)
+        if id(one) in claimed and not (targets and remaining.keys() >= set(targets)):
+            graph.join([(claimed[id(one)], targets, _Restore(one, model.get_submodule(one.path), claimed[id(one)], prepare))])
+            continue
         if (targets and remaining.keys() >= set(targets)) or _holds_converted(graph, model, one, tensors):
             continue
         absent = [name for name in sources if name not in graph]
@@ -185,6 +240,21 @@ def _follows(target: str, applied: Sequence[AppliedRewrite], remaining: Mapping[
 
 def _pick(tensors: list[Tensor], *, convert: Convert, index: int) -> list[Tensor]:
     return [convert(tensors)[index]]
+
+
+@dataclass
+class _Restore:
+    """Leads a packed module's stored tensors through `restore`."""
+
+    one: AppliedRewrite
+    built: nn.Module
+    names: list[str]
+    prepare: Any
+
+    def __call__(self, tensors: list[Tensor]) -> list[Tensor]:
+        ready = [self.prepare(name, tensor, cast=False) for name, tensor in zip(self.names, tensors, strict=True)]
+        local = tuple(name.removeprefix(f"{self.one.path}.") for name in self.names)
+        return self.one.restore(ready, self.built, local)
 
 
 def _rewrite(tensors: list[Tensor], *, one: AppliedRewrite, built: nn.Module, names: list[str], prepare: Any) -> list[Tensor]:

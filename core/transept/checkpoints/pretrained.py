@@ -15,6 +15,7 @@ from ..files import weight_files
 from ..rewrite import Rewrite, automatic_rewrites, make_rewrite
 from .key_map import KeyMap
 from .meta import on_meta
+from .names import destinations
 from .placement import Placement, choose_placement
 from .reader import CheckpointReader, MappingReader
 from .stream import load_checkpoint
@@ -154,10 +155,13 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
         reader, record = open_checkpoint(location, options)
     with reader:
         dtype = LoadOptions.parse_dtype(options.dtype) or config.dtype or _stored_dtype(reader)
-        rewrites = [*_quantizer_rewrites(options, config), *(make_rewrite(r, config) for r in options.rewrites)]
+        rewrites = [*_quantizers(options, config), *(make_rewrite(r, config) for r in options.rewrites)]
         with on_meta():
             model = model_class(config)
         placement: Placement = choose_placement(model, options, dtype)
+        key_map = _then(options.key_map, _key_map(model, record))
+        if record is not None and record.packed is not None and _keeps_blocks(options, config):
+            rewrites += load_object(record.packed, owner=record.key)(reader, model, destinations(model, reader, key_map))
         if options.automatic_rewrites:
             rewrites += automatic_rewrites(
                 model, None if placement.device_of else placement.device, without=[rewrite.key for rewrite in rewrites]
@@ -165,7 +169,7 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
         report = load_checkpoint(
             model,
             reader,
-            key_map=_then(options.key_map, _key_map(model, record)),
+            key_map=key_map,
             rewrites=rewrites,
             dtype=dtype,
             device=placement.device,
@@ -209,29 +213,14 @@ def _key_map(model: Any, record: Any) -> Any:
     return load_object(record.key_map, owner=record.key)(config) if record.key_map is not None else model.key_map
 
 
-def _quantizer_rewrites(options: LoadOptions, config: Any) -> list[Rewrite]:
-    """The rewrite of the quantization that was asked for, or that the checkpoint names."""
-    stored = getattr(config, "quantization_config", None)
-    chosen = options.quantization_config if options.quantization_config is not None else stored
-    if chosen is None:
+def _quantizers(options: LoadOptions, config: Any) -> list[Rewrite]:
+    if options.quantization_config is None and config.quantization_config is None:
         return []
-    method = _method(chosen)
-    if stored is not None and _method(stored) != method:
-        raise InputError(
-            f"The checkpoint is quantized with `{_method(stored)}`, and `quantization_config` asks for `{method}`: drop one."
-        )
-    spec = registry.get("quantizers", method)
-    config_class = load_object(spec.config, owner=method)
-    if isinstance(chosen, Mapping):
-        chosen = config_class(**{name: value for name, value in chosen.items() if name != "quant_method"})
-    config.quantization_config = chosen
-    return [load_object(spec.rewrite, owner=method)(chosen, config)]
+    from ..quantization import chosen_quantizers
+
+    return chosen_quantizers(options.quantization_config, config)
 
 
-def _method(quantization: Any) -> str:
-    method = (
-        quantization.get("quant_method") if isinstance(quantization, Mapping) else getattr(quantization, "quant_method", None)
-    )
-    if method is None:
-        raise InputError("`quantization_config` has no `quant_method`, so no quantizer can be chosen: give it one.")
-    return str(getattr(method, "value", method))
+def _keeps_blocks(options: LoadOptions, config: Any) -> bool:
+    """Whether the file's own packing is to stay: nobody asked for floats, or for another packing."""
+    return LoadOptions.parse_dtype(options.dtype) is None and config.quantization_config is None

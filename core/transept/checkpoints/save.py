@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import SaveError
-from ..rewrite import original_tensors
+from ..rewrite import saved_tensors
 from .key_map import Conversion, KeyMap
 from .write import Lazy, save_tensors
 
@@ -44,7 +44,9 @@ def save_model(
             f"`{meta}` has no data here (it is on `meta` or offloaded): pass `state_dict`, or load the model without offload."
         )
     ties = model.tied_weights
-    tensors = state_dict if state_dict is not None else dict(original_tensors(model))
+    tensors: Mapping[str, Lazy]
+    packed: set[str]
+    tensors, packed = (state_dict, set()) if state_dict is not None else saved_tensors(model)
     # a declared tie is left out only where it is one: somebody may have set a head of its own
     written = {
         name: tensor
@@ -52,11 +54,14 @@ def save_model(
         if name not in ties or ties[name] not in tensors or not _same(tensor, tensors[ties[name]])
     }
     if model.key_map is not None:
-        written = _in_layout(written, model.key_map.reversed())
+        rest = {name: tensor for name, tensor in written.items() if name not in packed}
+        written = {name: written[name] for name in written if name in packed} | _in_layout(rest, model.key_map.reversed())
     save_tensors(target, written, max_shard_size=max_shard_size, variant=variant, metadata={"format": "pt"})
     config = model.config.copy_with()
     config.architectures = [type(model).__name__]
     config.dtype = model.dtype
+    if not any(applied.rewrite.packs for applied in model.applied_rewrites):
+        config.quantization_config = None  # it says what is written, whatever the model was made from
     config.save_pretrained(target)
     generation_config = getattr(model, "generation_config", None)
     if generation_config is not None:

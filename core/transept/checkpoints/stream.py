@@ -7,7 +7,7 @@ parameter is the mapped file itself, private to this process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..rewrite import Rewrite, apply_rewrites, local_tensors, own_storage, set_tensor
 from .key_map import Conversion, KeyMap
-from .names import align_prefix, all_ties, join_rewrites, prefix_hint, settle_ties
+from .names import align_prefix, all_ties, claim_packed, join_rewrites, prefix_hint, settle_ties
 from .reader import CheckpointReader, TensorRef
 from .report import LoadReport, Mismatch
 
@@ -147,12 +147,17 @@ class _Stream:
     def plan(self, key_map: KeyMap, ties: Mapping[str, str], original: Mapping[str, Tensor], ignore_mismatched: bool) -> None:
         """Decide for each name where it goes, before anything is read."""
         tensors = self.reader.tensors
-        graph = key_map.graph(tensors)
-        align_prefix(graph, [*original, *self.slots], self.model)
+        claims = claim_packed(self.model, self.applied, tensors)
+        graph = key_map.graph(tensors, untouched=claims)
+        graph.join([([name], [full], list) for name, (full, _) in claims.items() if name != full], changes=False)
+        packed = {full for full, _ in claims.values()}
+        align_prefix(graph, [*original, *self.slots, *packed], self.model)
         self.hint = prefix_hint(graph, original) if not any(name in graph for name in original) else ""
         ties = settle_ties(graph, ties, tensors, self.model)
-        self._check_shapes(graph.conversions(), original, ignore_mismatched)
-        remaining, self.by_rewrite, lost = join_rewrites(graph, self.model, self.applied, ties, tensors, self.target.prepare)
+        self._check_shapes(graph.conversions(), original, packed, ignore_mismatched)
+        remaining, self.by_rewrite, lost = join_rewrites(
+            graph, self.model, self.applied, ties, tensors, self.target.prepare, claims
+        )
         self.report.tied = {target: source for target, source in remaining.items() if target in self.slots}
         silent = tuple(getattr(self.model, "_keys_to_ignore_on_load_unexpected", None) or ())
         unused = [name for name in graph if name not in self.slots]
@@ -166,10 +171,12 @@ class _Stream:
         self.missing = [*(name for name in absent if name not in self.initialize and name not in recomputed), *lost]
         self.lost = lost
 
-    def _check_shapes(self, conversions: list[Conversion], original: Mapping[str, Tensor], ignore: bool) -> None:
+    def _check_shapes(
+        self, conversions: list[Conversion], original: Mapping[str, Tensor], packed: Container[str], ignore: bool
+    ) -> None:
         """Find tensors of another shape where that is known without reading."""
         for conversion in conversions:
-            if conversion.changes:
+            if conversion.changes or conversion.targets[0] in packed:
                 continue
             name, stored = conversion.targets[0], tuple(self.reader.tensors[conversion.sources[0]].shape)
             fitting = [tuple(slots[name].shape) for slots in (original, self.slots) if name in slots]

@@ -20,6 +20,7 @@ KINDS = {
     "processors": "processor",
     "optimizers": "optimizer",
     "schedulers": "scheduler",
+    "metrics": "metric",
     "exporters": "exporter",
     "placements": "placement",
     "commands": "command",
@@ -69,6 +70,12 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "trainer": "linear cosine cosine_with_restarts polynomial constant constant_with_warmup inverse_sqrt reduce_lr_on_plateau "
         "cosine_with_min_lr cosine_warmup_with_min_lr warmup_stable_decay greedy"
     },
+    "metrics": {
+        "eval": "accuracy balanced_accuracy precision precision_macro precision_micro precision_weighted recall recall_macro "
+        "recall_micro recall_weighted f1 f1_macro f1_micro f1_weighted matthews_correlation cohen_kappa roc_auc average_precision "
+        "top_5_accuracy log_loss brier_score calibration_error perplexity mse mae r2 pearson spearman seqeval rouge bleu chrf ter "
+        "exact_match squad"
+    },
     "exporters": {"onnx": "onnx"},
     "placements": {"accelerate": "accelerate"},
     "commands": {
@@ -89,6 +96,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "hqq": "HqqConfig",
         "compressed-tensors": "CompressedTensorsConfig",
         "data": "default_data_collator DefaultDataCollator",
+        "eval": "evaluate load_metric make_compute_metrics",
         "tokenizers": "PreTrainedTokenizerFast TokenizersBackend PreTrainedTokenizer PreTrainedTokenizerBase LlamaTokenizer "
         "LlamaTokenizerFast BatchEncoding AddedToken",
     },

@@ -71,8 +71,10 @@ def cache_for(model: Any, use_cache: bool | None, past_key_values: Any) -> Any:
         raise InputError(
             f"`past_key_values` is a `{type(past_key_values).__name__}`: give a cache, such as `transept.DynamicCache()`."
         )
-    wanted = model.config.use_cache if use_cache is None else use_cache
-    if (wanted or past_key_values is not None) and model.training and torch.is_grad_enabled() and _is_checkpointed(model):
+    if use_cache is None:
+        # a graph that is exported has a cache among its outputs only where that was asked for
+        use_cache = model.config.use_cache and not (torch.compiler.is_exporting() or torch.jit.is_tracing())
+    if (use_cache or past_key_values is not None) and model.training and torch.is_grad_enabled() and _is_checkpointed(model):
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             raise InputError(
                 "`past_key_values` holds tokens, and training with gradient checkpointing cannot use a cache: "
@@ -82,7 +84,7 @@ def cache_for(model: Any, use_cache: bool | None, past_key_values: Any) -> Any:
             "`use_cache=True` does not go with gradient checkpointing: this model trains without a cache.", stacklevel=3
         )
         return None
-    if past_key_values is None and wanted:
+    if past_key_values is None and use_cache:
         config = model.config
         if torch.compiler.is_compiling():
             config = _TraceableConfig(vars(config))

@@ -294,7 +294,7 @@ def states_at_last_end(hidden_states: Tensor, input_ids: Tensor, end_ids: Iterab
             f"The decoder has {hidden_states.shape[1]} tokens, and `input_ids` {input_ids.shape[1]}: its states are read where "
             "those have their end token, so it must have as many."
         )
-    is_end = torch.isin(input_ids, torch.tensor(list(end_ids), device=input_ids.device))
+    is_end = (input_ids[..., None] == torch.tensor(list(end_ids), device=input_ids.device)).any(-1)  # ONNX has no `isin`
     # an accelerator would have to be waited for, and a graph cannot ask
     readable = is_end.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
     if readable and not bool(is_end.any(dim=1).all()):

@@ -6,7 +6,7 @@ that the module holds are converted. What can be reverted can be undone, and is 
 """
 
 from .apply import applied_to, apply_live, apply_rewrites, undo
-from .original import original_tensors
+from .original import original_tensors, saved_tensors
 from .rewrite import AppliedRewrite, Rewrite, automatic_rewrites, make_rewrite
 from .tensors import local_tensors, own_storage, set_tensor
 from .ties import ties_after
@@ -22,6 +22,7 @@ __all__ = [
     "make_rewrite",
     "original_tensors",
     "own_storage",
+    "saved_tensors",
     "set_tensor",
     "ties_after",
     "undo",

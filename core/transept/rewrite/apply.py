@@ -122,6 +122,7 @@ def _ties(model: nn.Module) -> dict[str, str]:
 
 def _selected(model: nn.Module, rewrite: Rewrite) -> list[tuple[str, nn.Module]]:
     """Modules that the rewrite selects, outermost first."""
+    rewrite.prepare(model)
     found = list(_walk(model, "", rewrite))
     if not found and not rewrite.optional:
         what = f"no module of `{type(model).__name__}`: it does not fit this architecture, or was applied before"

@@ -12,7 +12,7 @@ from .apply import applied_to
 from .rewrite import AppliedRewrite
 from .tensors import local_tensors
 
-__all__ = ["original_tensors"]
+__all__ = ["original_tensors", "saved_tensors"]
 
 Lazy = Tensor | Callable[[], Tensor]
 
@@ -20,16 +20,22 @@ Lazy = Tensor | Callable[[], Tensor]
 def original_tensors(model: nn.Module) -> dict[str, Lazy]:
     """The model's tensors by their original names: for saving so that a model without the rewrites reads them.
 
-    A tensor that is reverted comes as a function, which makes it anew at each call, so that one is in memory at a time. Where a
-    rewrite cannot be reverted, its tensors come as they are.
+    A tensor that is reverted comes as a function, which makes it anew at each call, so that one is in memory at a time. What a
+    rewrite packed comes as files hold it; where one cannot be reverted, its tensors come as they are.
 
     Raises:
         RewriteError: a rewrite that could be reverted lies under one that cannot.
     """
+    return saved_tensors(model)[0]
+
+
+def saved_tensors(model: nn.Module) -> tuple[dict[str, Lazy], set[str]]:
+    """As `original_tensors`, and the names of those that are packed: they stand in no layout but their own."""
+    packed: set[str] = set()
     state: dict[str, Lazy] = {name: tensor.detach() for name, tensor in local_tensors(model).items()}
     sealed: set[str] = set()
     for applied in reversed(applied_to(model)):
-        if not applied.rewrite.undoable:
+        if not applied.rewrite.undoable and not applied.rewrite.packs:
             sealed.update(applied.full(applied.sources))
             continue
         targets = applied.full(applied.targets)
@@ -40,9 +46,16 @@ def original_tensors(model: nn.Module) -> dict[str, Lazy]:
                 key=applied.key,
                 path=applied.path,
             )
-        made = _reverted(applied, model.get_submodule(applied.path), [state[name] for name in targets])
+        built, held = model.get_submodule(applied.path), [state[name] for name in targets]
+        made = _stored(applied, built, held) if applied.rewrite.packs else _reverted(applied, built, held)
+        packed.update(made if applied.rewrite.packs else ())
         state = dict(_replaced(state, targets, made))
-    return state
+    return state, packed
+
+
+def _stored(applied: AppliedRewrite, built: nn.Module, held: list[Lazy]) -> dict[str, Lazy]:
+    tensors = {name: one if isinstance(one, Tensor) else one() for name, one in zip(applied.targets, held, strict=True)}
+    return {f"{applied.path}.{name}": tensor for name, tensor in applied.rewrite.stored(tensors, built).items()}
 
 
 def _reverted(applied: AppliedRewrite, built: nn.Module, held: list[Lazy]) -> dict[str, Lazy]:

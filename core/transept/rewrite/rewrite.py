@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from ..discovery import load_object, registry
 from ..errors import RewriteError, shorten
 from .tensors import local_tensors
+
+if TYPE_CHECKING:
+    from ..checkpoints.reader import TensorRef
 
 __all__ = ["AppliedRewrite", "Rewrite", "automatic_rewrites", "make_rewrite"]
 
@@ -34,8 +37,13 @@ class Rewrite(ABC):
     """`revert` gives back exactly what `convert` took."""
     optional: ClassVar[bool] = False
     """It fits whatever it finds: selecting nothing is no error, and it gives way to a rewrite that belongs below it."""
+    packs: ClassVar[bool] = False
+    """What it made is what is saved: a quantizer. `revert` gives the original's shape back, not its bits."""
     ties: ClassVar[Literal["keep", "break", "refuse"]] = "keep"
     """Tied parameters that it converts stay one tensor, become two, or such a model is refused."""
+
+    def prepare(self, model: nn.Module) -> None:  # noqa: B027 (most have nothing to look at)
+        """Look at the model as a whole, once, before any module of it is asked for."""
 
     @abstractmethod
     def select(self, path: str, module: nn.Module) -> bool:
@@ -57,6 +65,27 @@ class Rewrite(ABC):
     def revert(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
         """The other way round; views of the tensors given are fine."""
         raise RewriteError(f"Rewrite `{self.key}` cannot be taken back.", key=self.key)
+
+    # -- files, for a rewrite that packs -------------------------------------------------------------------------------
+
+    def stored(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
+        """What files hold in place of the built module's tensors, by local name: plain tensors, no subclasses."""
+        return tensors
+
+    def stored_names(self, tensors: Mapping[str, TensorRef], slots: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Those of a checkpoint's tensors at this module that `stored` gave; none where it holds the original ones.
+
+        By default the names of `slots`, which `convert` fills, where each is there with its shape and dtype.
+        """
+        whole = all(
+            name in tensors and tuple(tensors[name].shape) == tuple(slot.shape) and _same_kind(tensors[name].dtype, slot.dtype)
+            for name, slot in slots.items()
+        )
+        return tuple(slots) if whole else ()
+
+    def restore(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
+        """The built module's tensors, from those that `stored_names` named."""
+        return tensors
 
 
 @dataclass
@@ -85,6 +114,10 @@ class AppliedRewrite:
     def revert(self, tensors: list[Tensor], built: nn.Module) -> list[Tensor]:
         """Tensors in the order of `targets` to those in the order of `sources`."""
         return self._run(self.rewrite.revert, dict(zip(self.targets, tensors, strict=True)), self.sources, built)
+
+    def restore(self, tensors: list[Tensor], built: nn.Module, names: tuple[str, ...]) -> list[Tensor]:
+        """Tensors of a file, in the order of `names`, to those in the order of `targets`."""
+        return self._run(self.rewrite.restore, dict(zip(names, tensors, strict=True)), self.targets, built)
 
     def _run(self, change: Change, given: dict[str, Tensor], wanted: tuple[str, ...], built: nn.Module) -> list[Tensor]:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in given.items())
@@ -129,6 +162,10 @@ def make_rewrite(rewrite: str | Rewrite, config: Any, **options: Any) -> Rewrite
     record: Any = registry.get("rewrites", rewrite)
     made: Rewrite = load_object(record.rewrite, owner=record.key)(config, **options)
     return made
+
+
+def _same_kind(stored: torch.dtype | None, slot: torch.dtype) -> bool:
+    return stored == slot or (stored is not None and stored.is_floating_point and slot.is_floating_point)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

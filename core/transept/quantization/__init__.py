@@ -1,0 +1,25 @@
+"""Quantization: how a model is asked for with smaller weights, and what every quantizer plugin is made of.
+
+A quantizer is a rewrite that packs (`Quantizer`), made from a `QuantizationConfig`. It converts while the model loads, one tensor at
+a time; what it made is saved as plain tensors, and read back as it is.
+"""
+
+from .choice import MixedConfig, chosen_quantizers, mixed_rewrites, quantization_from
+from .config import QuantizationConfig
+from .live import dequantize, quantize
+from .packed import PackedEmbedding, PackedLinear, PackedModule
+from .quantizer import Quantizer
+
+__all__ = [
+    "MixedConfig",
+    "PackedEmbedding",
+    "PackedLinear",
+    "PackedModule",
+    "QuantizationConfig",
+    "Quantizer",
+    "chosen_quantizers",
+    "dequantize",
+    "mixed_rewrites",
+    "quantization_from",
+    "quantize",
+]

@@ -1,0 +1,57 @@
+"""What every quantizer is: a rewrite that packs linear layers, and leaves alone what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from ..rewrite import Rewrite
+from .config import QuantizationConfig
+
+__all__ = ["Quantizer"]
+
+
+class Quantizer(Rewrite):
+    """Packs every plain `torch.nn.Linear` but those that its settings name, else the output embeddings and what is tied.
+
+    Give it `key`, `build` and `convert`, and `revert` so that a model can be dequantized; `stored` and `restore` where files do not
+    hold the built module's tensors as they are (see `Rewrite`).
+    """
+
+    order = 10
+    packs = True
+    undoable = True
+
+    def __init__(self, config: QuantizationConfig) -> None:
+        self.config = config
+        self.only: Callable[[str], bool | None] | None = None
+        """Set where several quantizers share a model: True takes a path, False leaves it, None asks the settings."""
+        self._kept: tuple[str, ...] = ()
+
+    def prepare(self, model: nn.Module) -> None:
+        self._kept = tuple(self.kept_by_default(model) if self.config.modules_to_not_convert is None else ())
+
+    def kept_by_default(self, model: Any) -> list[str]:
+        """Paths that stay in full precision unless `modules_to_not_convert` says something else."""
+        head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        ties = getattr(model, "tied_weights", {})
+        kept = [path for path, module in model.named_modules() if head is not None and module is head]
+        return [*kept, *(name.rpartition(".")[0] for tie in ties.items() for name in tie)]
+
+    def select(self, path: str, module: nn.Module) -> bool:
+        return self.fits(module) and self.takes(path)
+
+    def fits(self, module: nn.Module) -> bool:
+        """Whether this kind of module can be packed."""
+        return type(module) is nn.Linear
+
+    def takes(self, path: str) -> bool:
+        """Whether the settings let the module at this path be packed."""
+        decided = self.only(path) if self.only is not None else None
+        if decided is not None:
+            return decided
+        skipped = self.config.modules_to_not_convert or ()
+        return path not in self._kept and not any(f".{one}." in f".{path}." or fnmatchcase(path, one) for one in skipped)
