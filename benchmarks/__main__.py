@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from . import attention, caches, foundation
 from .runs import RESULTS, ROOT, Row, write_results
@@ -25,14 +26,25 @@ def main() -> None:
 
 
 def table(rows: Sequence[dict[str, object] | Row]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| what | transept | other | ratio | target | met |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        r = row if isinstance(row, dict) else vars(row)
-        lines.append(
-            f"| {r['what']} | {r['ours']:.3g} {r['unit']} | {r['other']:.3g} {r['unit']} ({r['against']}) | {r['ratio']:.3g} | {r['target']} | {'yes' if r['met'] else '**no**'} |"
-        )
+    """The rows as a Markdown table; with a column for memory where some row has a figure of it."""
+    found = [row if isinstance(row, dict) else vars(row) for row in rows]
+    memory = any(row.get("memory") for row in found)
+    head = ["what", "transept", "other", "ratio", *(["memory"] if memory else []), "target", "met"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in found:
+        cells = [row["what"], f"{row['ours']:.3g} {row['unit']}", f"{row['other']:.3g} {row['unit']} ({row['against']})"]
+        cells += [f"{row['ratio']:.3g}", *([_memory(row.get("memory"))] if memory else []), row["target"]]
+        lines.append(f"| {' | '.join(map(str, cells))} | {'yes' if row['met'] else '**no**'} |")
     return "\n".join(lines)
+
+
+def _memory(pair: Any) -> str:
+    """Both in MiB, and the ratio where the figures are more than what the allocator rounds."""
+    if not pair:
+        return ""
+    ours, other = (each / (1 << 20) for each in pair)
+    ratio = f": {ours / other:.2g}" if other >= 1 else ""
+    return f"{ours:.1f} / {other:.1f} MiB{ratio}"
 
 
 def write_page() -> None:

@@ -32,6 +32,8 @@ class Row:
     met: bool
     runs: int
     detail: dict[str, Any] = field(default_factory=dict)
+    memory: tuple[int, int] | None = None
+    """Bytes that it took and that the other took, where that was measured as well."""
 
 
 def run(code: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:

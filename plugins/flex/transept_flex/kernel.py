@@ -59,7 +59,7 @@ def flex_kernel(
         found = _fused(form, query, key, value, mask, seen, changed, scale, sinks)
         if found is not None:
             return found, None
-    return _unfused(query, key, value, seen, changed, scale, sinks), None
+    return _unfused(query, key, value, mask, seen, changed, scale, sinks), None
 
 
 def _is_fused(query: Tensor, key: Tensor, value: Tensor, sinks: Tensor | None, bias: Tensor | None) -> bool:
@@ -141,6 +141,7 @@ def _unfused(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    mask: MaskSpec,
     seen: MaskMod | None,
     changed: ScoreMod | None,
     scale: float,
@@ -150,15 +151,12 @@ def _unfused(
     groups = (key.shape[1], query.shape[1] // key.shape[1])
     scores = torch.einsum("bngqd,bnkd->bngqk", query.unflatten(1, groups), key).flatten(1, 2)
     scores = (scores if scores.dtype == torch.float64 else scores.float()) * scale
-    grid = torch.meshgrid(*(torch.arange(size, device=query.device) for size in scores.shape), indexing="ij")
-    b, h, q, k = (index[tuple(slice(None) if d == dim else slice(1) for d in range(4))] for dim, index in enumerate(grid))
     if changed is not None:
-        scores = changed(scores, b, h, q, k)
+        scores = changed(scores, *_indices(scores))
     empty: Tensor | None = None
     if seen is not None:
-        pairs = seen(b, h, q, k)
-        empty = ~pairs.any(-1, keepdim=True)
-        scores = scores.masked_fill(~(pairs | empty), -torch.inf)
+        hidden, empty = mask.memo(("flex", "grid", str(query.device)), lambda: _hidden(seen(*_indices(scores))))
+        scores = scores.masked_fill(hidden, -torch.inf)
         # where a row sees nothing, a bias may be -inf throughout, and its softmax not a number
         scores = scores.masked_fill(empty, 0.0)
     if sinks is not None:
@@ -167,6 +165,18 @@ def _unfused(
     if empty is not None:
         weights = weights.masked_fill(empty, 0.0)
     return torch.einsum("bngqk,bnkd->bngqd", weights.to(query.dtype).unflatten(1, groups), value).flatten(1, 2)
+
+
+def _indices(scores: Tensor) -> list[Tensor]:
+    """Batch, head, query and key indices, each along its own dimension of the scores."""
+    places = (torch.arange(size, device=scores.device) for size in scores.shape)
+    return [place.view([-1 if d == dim else 1 for d in range(4)]) for dim, place in enumerate(places)]
+
+
+def _hidden(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """What to hide, nothing in rows that see nothing, and which rows those are."""
+    empty = ~pairs.any(-1, keepdim=True)
+    return ~(pairs | empty), empty
 
 
 @cache
