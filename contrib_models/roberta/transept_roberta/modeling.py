@@ -63,5 +63,5 @@ class RobertaModel(PostNormEncoder, RobertaPreTrainedModel):
             before = (
                 attention_mask[:, :past].ne(0).sum(-1, keepdim=True).to(words.device)
             )  # padding in the cache has no position
-        is_token = input_ids.ne(self.padding)
+        is_token = input_ids.ne(self.padding).long()  # ONNX sums no bools
         return (is_token.cumsum(-1) + before) * is_token + self.padding  # (batch, seq)
