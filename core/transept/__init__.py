@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .generation import *  # noqa: F403
     from .model import *  # noqa: F403
     from .outputs import *  # noqa: F403
-    from .processing import *  # noqa: F403
     from .seed import *  # noqa: F403
 
 __version__ = "0.1.0"
@@ -72,8 +71,6 @@ _ROOMS = {
         MaskedLMOutput ModelOutput MultipleChoiceModelOutput NextSentencePredictorOutput QuestionAnsweringModelOutput
         Seq2SeqLMOutput Seq2SeqModelOutput Seq2SeqQuestionAnsweringModelOutput Seq2SeqSequenceClassifierOutput
         SequenceClassifierOutput SequenceClassifierOutputWithPast TokenClassifierOutput""",
-    "processing": """BaseImageProcessor BatchFeature FeatureExtractionMixin ImageProcessingMixin ProcessorMixin
-        SequenceFeatureExtractor""",
     "seed": "set_seed",
 }
 _NAMES = {name: f"transept.{room}:{name}" for room, names in _ROOMS.items() for name in names.split()}

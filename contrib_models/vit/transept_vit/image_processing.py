@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from transept_processors import BaseImageProcessor, BatchFeature
 
 from transept.errors import InputError, UnknownArgumentError, did_you_mean
-from transept.processing import BaseImageProcessor, BatchFeature
 
 from .image_transforms import as_image, as_images, normalize, output_size, resize
 

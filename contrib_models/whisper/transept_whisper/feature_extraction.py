@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from transept_processors import BatchFeature, SequenceFeatureExtractor
+from transept_processors.settings import LOCATION_OPTIONS
 
 from transept.configuration import PretrainedConfig
 from transept.errors import CheckpointNotFoundError, InputError
 from transept.files import Location, open_location
-from transept.processing import BatchFeature, SequenceFeatureExtractor
-from transept.processing.settings import LOCATION_OPTIONS
 
 from .mel import log_mel_spectrogram
 

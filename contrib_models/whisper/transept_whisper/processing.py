@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
+from transept_processors import ProcessorMixin
+
 from transept.errors import InputError
-from transept.processing import ProcessorMixin
 
 from .feature_extraction import WhisperFeatureExtractor
 

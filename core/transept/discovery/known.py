@@ -95,6 +95,8 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "awq": "AwqConfig",
         "hqq": "HqqConfig",
         "compressed-tensors": "CompressedTensorsConfig",
+        "processors": "BaseImageProcessor BatchFeature FeatureExtractionMixin ImageProcessingMixin ProcessorMixin "
+        "SequenceFeatureExtractor",
         "data": "default_data_collator DefaultDataCollator",
         "eval": "evaluate load_metric make_compute_metrics",
         "tokenizers": "PreTrainedTokenizerFast TokenizersBackend PreTrainedTokenizer PreTrainedTokenizerBase LlamaTokenizer "

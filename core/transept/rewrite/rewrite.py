@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,19 @@ from ..discovery import load_object, registry
 from ..errors import RewriteError, shorten
 from .tensors import local_tensors
 
-if TYPE_CHECKING:
-    from ..checkpoints.reader import TensorRef
-
 __all__ = ["AppliedRewrite", "Rewrite", "automatic_rewrites", "make_rewrite"]
 
 Change = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
+
+
+class StoredTensor(Protocol):
+    """What is known of a checkpoint's tensor before it is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype | None: ...
 
 
 class Rewrite(ABC):
@@ -72,7 +79,7 @@ class Rewrite(ABC):
         """What files hold in place of the built module's tensors, by local name: plain tensors, no subclasses."""
         return tensors
 
-    def stored_names(self, tensors: Mapping[str, TensorRef], slots: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def stored_names(self, tensors: Mapping[str, StoredTensor], slots: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Those of a checkpoint's tensors at this module that `stored` gave; none where it holds the original ones.
 
         By default the names of `slots`, which `convert` fills, where each is there with its shape and dtype.

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..errors import InputError, did_you_mean
+from transept.errors import InputError, did_you_mean
 
 __all__ = ["BatchFeature"]
 

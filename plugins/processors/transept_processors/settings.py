@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..errors import CheckpointNotFoundError, ConfigError, SaveError, UnknownArgumentError, did_you_mean
-from ..files import Location, atomic_write_text, open_location, read_json
+from transept.errors import CheckpointNotFoundError, ConfigError, SaveError, UnknownArgumentError, did_you_mean
+from transept.files import Location, atomic_write_text, open_location, read_json
 
 __all__ = ["LOCATION_OPTIONS", "PROCESSOR_FILE", "SavedSettings", "read_object"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from transept_processors import BaseImageProcessor, FeatureExtractionMixin, ProcessorMixin, SequenceFeatureExtractor
 
 from transept import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor
 from transept.errors import CheckpointNotFoundError, ConfigError, CorruptFileError, InputError, UnknownArgumentError
-from transept.processing import BaseImageProcessor, FeatureExtractionMixin, ProcessorMixin, SequenceFeatureExtractor
 
 
 class Ear(SequenceFeatureExtractor):

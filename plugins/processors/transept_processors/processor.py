@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..discovery import load_object, registry
-from ..errors import InputError, PluginNotFoundError, UnknownArgumentError, did_you_mean
-from ..files import Location, atomic_write_text, open_location
+from transept.discovery import load_object, registry
+from transept.errors import InputError, PluginNotFoundError, UnknownArgumentError, did_you_mean
+from transept.files import Location, atomic_write_text, open_location
+
 from .settings import LOCATION_OPTIONS, PROCESSOR_FILE, SavedSettings
 
 __all__ = ["ProcessorMixin"]

@@ -8,9 +8,9 @@ import pickle
 import numpy
 import pytest
 import torch
+from transept_processors import BatchFeature, SequenceFeatureExtractor
 
 from transept.errors import InputError
-from transept.processing import BatchFeature, SequenceFeatureExtractor
 
 
 class Ear(SequenceFeatureExtractor):

@@ -13,3 +13,5 @@ __all__ = [
     "ProcessorMixin",
     "SequenceFeatureExtractor",
 ]
+
+__version__ = "0.1.0"

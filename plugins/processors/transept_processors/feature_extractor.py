@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from transept.errors import InputError
+
 from .batch_feature import BatchFeature
 from .settings import SavedSettings
 
