@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..rewrite import AppliedRewrite, local_tensors, ties_after
+from ..rewrite import AppliedRewrite, Rewrite, local_tensors, ties_after
 from .key_map import Conversion, ConversionGraph, Convert, KeyMap
 from .reader import CheckpointReader, TensorRef
 
-__all__ = ["align_prefix", "all_ties", "claim_packed", "destinations", "join_rewrites", "prefix_hint", "settle_ties"]
+__all__ = [
+    "align_prefix",
+    "all_ties",
+    "as_siblings_say",
+    "claim_packed",
+    "destinations",
+    "join_rewrites",
+    "prefix_hint",
+    "settle_ties",
+]
 
 
 def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module) -> None:
@@ -40,12 +50,25 @@ def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module
 
 
 def destinations(model: nn.Module, reader: CheckpointReader, key_map: KeyMap | None) -> dict[str, str]:
-    """For each tensor of the checkpoint that becomes one of the model's, alone: its name there."""
+    """For each tensor of the checkpoint that becomes one of the model's alone, with its rows at most in another order: its name."""
     graph = (key_map or KeyMap()).graph(reader.tensors)
     wanted = local_tensors(model)
     align_prefix(graph, wanted, model)
-    found = {one.sources[0]: one.targets[0] for one in graph.conversions() if len(one.sources) == len(one.targets) == 1}
-    return {name: target for name, target in found.items() if target in wanted}
+    alone = [one for one in graph.conversions() if len(one.sources) == len(one.targets) == 1 and one.targets[0] in wanted]
+    return {one.sources[0]: one.targets[0] for one in alone if _keeps_rows(one, reader.tensors[one.sources[0]].shape)}
+
+
+def _keeps_rows(conversion: Conversion, shape: tuple[int, ...]) -> bool:
+    """Whether it leaves a matrix as it is, but for the order of its rows: then it may as well move packed ones."""
+    if not conversion.changes or len(shape) != 2:
+        return not conversion.changes
+    rows = torch.arange(shape[0])
+    try:
+        (made,) = conversion.convert([torch.stack((rows, rows + len(rows)), 1)])
+    except (RuntimeError, ValueError, IndexError):  # it looks at the columns
+        return False
+    kept = made.shape == (len(rows), 2) and torch.equal(made[:, 1], made[:, 0] + len(rows))
+    return kept and torch.equal(made[:, 0].sort()[0], rows)
 
 
 def prefix_hint(names: Iterable[str], wanted: Iterable[str]) -> str:
@@ -133,14 +156,7 @@ def claim_packed(
     """
     dots = [f"{prefix}." for prefix in _prefixes(model)]
     packing = [one for one in applied if one.rewrite.packs]
-    by_module: dict[str, dict[str, TensorRef]] = {}
-    paths = {path for one in packing for path in _variants(one.path, dots)}
-    for name, ref in tensors.items() if packing else ():
-        parts = name.split(".")
-        for cut in range(1, len(parts)):
-            path = ".".join(parts[:cut])
-            if path in paths:
-                by_module.setdefault(path, {})[".".join(parts[cut:])] = ref
+    by_module = _by_module(tensors, {path for one in packing for path in _variants(one.path, dots)})
     claims: dict[str, tuple[str, AppliedRewrite]] = {}
     for one in packing:
         held = local_tensors(model.get_submodule(one.path))
@@ -151,6 +167,57 @@ def claim_packed(
             if found:
                 break
     return claims
+
+
+def as_siblings_say(model: nn.Module, tensors: Mapping[str, TensorRef]) -> dict[str, TensorRef]:
+    """The checkpoint's tensors, each also under the names that it has with and without the base model's prefix."""
+    dots = [f"{prefix}." for prefix in _prefixes(model)]
+    return {variant: ref for name, ref in tensors.items() for variant in _variants(name, dots)}
+
+
+def meet_quantizers(
+    model: nn.Module, rewrites: Sequence[Rewrite], tensors: Mapping[str, TensorRef], key_map: KeyMap
+) -> None:
+    """Tell the rewrites that pack what the checkpoint holds packed, and which layers they must leave.
+
+    Those are layers that may start anew and that it lacks, and in a checkpoint that is quantized those that are floats in it.
+    """
+    packing = [one for one in rewrites if one.packs]
+    if not packing:
+        return
+    graph = key_map.graph(tensors)
+    align_prefix(graph, local_tensors(model), model)
+    dots = [f"{prefix}." for prefix in _prefixes(model)]
+    leaves = {path: module for path, module in model.named_modules() if path and not module._modules and module._parameters}
+    by_module = _by_module(tensors, {variant for path in leaves for variant in _variants(path, dots)})
+    new = tuple(getattr(model, "new_on_load", ()))
+    holds, lacking = set(), set()
+    for path, module in leaves.items():
+        found = [by_module[variant] for variant in _variants(path, dots) if variant in by_module]
+        names = [f"{path}.{name}" for name in module._parameters]
+        if any(name not in module._parameters or not _is_wide(ref) for refs in found for name, ref in refs.items()):
+            holds.add(path)
+        elif not any(name in graph for name in names) and any(fnmatchcase(names[0], pattern) for pattern in new):
+            lacking.add(path)
+    for one in packing:
+        one.holds = frozenset(holds)
+        one.leaves = frozenset(leaves.keys() - holds if one.stored and holds else lacking)
+
+
+def _is_wide(ref: TensorRef) -> bool:
+    return ref.dtype is None or (ref.dtype.is_floating_point and ref.dtype.itemsize > 1)
+
+
+def _by_module(tensors: Mapping[str, TensorRef], paths: Container[str]) -> dict[str, dict[str, TensorRef]]:
+    """For each of these paths, the checkpoint's tensors below it by local name."""
+    found: dict[str, dict[str, TensorRef]] = {}
+    for name, ref in tensors.items():
+        parts = name.split(".")
+        for cut in range(1, len(parts)):
+            path = ".".join(parts[:cut])
+            if path in paths:
+                found.setdefault(path, {})[".".join(parts[cut:])] = ref
+    return found
 
 
 def _variants(path: str, dots: Iterable[str]) -> list[str]:

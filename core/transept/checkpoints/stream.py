@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..rewrite import Rewrite, apply_rewrites, local_tensors, own_storage, set_tensor
 from .key_map import Conversion, KeyMap
-from .names import align_prefix, all_ties, claim_packed, join_rewrites, prefix_hint, settle_ties
+from .names import align_prefix, all_ties, as_siblings_say, claim_packed, join_rewrites, meet_quantizers, prefix_hint, settle_ties
 from .reader import CheckpointReader, TensorRef
 from .report import LoadReport, Mismatch
 
@@ -74,6 +74,9 @@ def load_checkpoint(
     start = time.perf_counter()
     ties = all_ties(model)
     original = local_tensors(model)
+    rewrites, found = list(rewrites), as_siblings_say(model, reader.tensors)
+    for rewrite in rewrites:
+        rewrite.look_at(found)
     apply_rewrites(model, rewrites)
     stream = _Stream(model, reader, _Target(model, dtype, device, device_of, place), progress)
     stream.plan(key_map or KeyMap(), ties, original, ignore_mismatched_sizes)
@@ -291,6 +294,8 @@ class _Stream:
                 )
             if names:
                 module.reset_buffers(self.target.memory_for(f"{path}.{names[0]}" if path else names[0]))
+            if hasattr(module, "compute_in"):  # packed: no tensor of it says the model's dtype
+                module.compute_in(self.target.dtype_for(path, torch.float32))
         known = elsewhere | {target for target, source in self.report.tied.items() if source in elsewhere}
         held = {**local_tensors(self.model), **dict(self.model.named_buffers())}
         left = [name for name, tensor in held.items() if tensor.is_meta and name not in known]

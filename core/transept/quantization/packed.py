@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,18 @@ class PackedModule(nn.Module):
     def dequantize(self) -> Tensor:
         """The whole weight: (rows, columns)."""
         return self.unpack(slice(None))
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """What a load says at its end: the dtype of the model around, for a module that does not know better."""
+        self.compute_dtype = self.compute_dtype or dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """`model.to(dtype)` passes over packed tensors; what they unpack to follows it."""
+        super()._apply(fn, recurse)
+        before = self.compute_dtype or torch.float32
+        after = fn(torch.empty(0, dtype=before)).dtype
+        self.compute_dtype = self.compute_dtype if after == before else after
+        return self
 
 
 class PackedLinear(PackedModule):

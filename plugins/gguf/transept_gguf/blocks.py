@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK_TYPES", "BlockType", "dequantize", "type_name"]
+__all__ = ["BLOCK_TYPES", "BlockType", "dequantize", "kind_of", "packed_types", "type_name"]
 
 CHUNK_ELEMENTS = 1 << 19
 """Weights that are unpacked at a time: scratch memory stays within a few MiB, and within the caches."""
@@ -220,6 +220,19 @@ _SUPPORTED = (
 
 BLOCK_TYPES: dict[int, BlockType] = {kind.type_id: kind for kind in _SUPPORTED}
 """Types that are read, by ggml's id."""
+
+_BY_NAME = {kind.name: kind for kind in _SUPPORTED}
+
+
+def kind_of(name: str) -> BlockType:
+    """The type that ggml calls so."""
+    return _BY_NAME[name]
+
+
+def packed_types() -> list[str]:
+    """Names of the types that pack several weights into a block."""
+    return [kind.name for kind in _SUPPORTED if kind.unpack is not None]
+
 
 _NAMES = {
     4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL",
