@@ -84,7 +84,9 @@ def _add(app: typer.Typer, key: str, command: Any, text: str) -> None:
     if isinstance(command, typer.Typer):
         app.add_typer(command, name=key, help=text)
     else:
-        app.command(name=key, help=(command.__doc__ or text) if command is not _placeholder else text)(command)
+        text = (command.__doc__ or text) if command is not _placeholder else text
+        # a command that hands over to another program takes what is unknown here
+        app.command(name=key, help=text, context_settings=getattr(command, "context_settings", None))(command)
 
 
 def _help_of(key: str) -> str:

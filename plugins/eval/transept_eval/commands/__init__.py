@@ -1,0 +1,1 @@
+"""`transept eval` and `transept lm-eval`."""
