@@ -25,6 +25,7 @@ class Int8Linear(PackedLinear):
     """
 
     packing = "int8"
+    scales: Tensor
 
     def __init__(self, in_features: int, out_features: int, bias: Tensor | None, group_size: int, path: str = "") -> None:
         super().__init__(in_features, out_features, bias)
@@ -33,7 +34,7 @@ class Int8Linear(PackedLinear):
         qweight = torch.empty(out_features, in_features, dtype=torch.int8)
         scales = torch.empty(out_features, in_features // group_size, dtype=torch.float16)
         self.qweight = nn.Parameter(qweight, requires_grad=False)
-        self.scales = nn.Parameter(scales, requires_grad=False)
+        self.register_buffer("scales", scales)
 
     def unpack(self, rows: slice | Tensor) -> Tensor:
         """Rows of the weight: (…, in_features)."""
@@ -45,7 +46,7 @@ class Int8Linear(PackedLinear):
         scales = self.scales
         super()._apply(fn, recurse)
         if self.scales.dtype != scales.dtype:
-            self.scales = nn.Parameter(scales.detach().to(self.scales.device), requires_grad=False)
+            self.scales = scales.to(self.scales.device)
         return self
 
     def extra_repr(self) -> str:

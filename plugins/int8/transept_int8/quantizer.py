@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from transept.errors import QuantizationError
@@ -22,10 +21,6 @@ class Int8(Quantizer):
     key = "int8"
     why = "8-bit weights: a quarter of the memory of float32"
     config: Int8Config
-
-    def __init__(self, config: Int8Config, model_config: Any = None) -> None:
-        super().__init__(config)
-        self.model_config = model_config
 
     def build(self, module: nn.Module, path: str) -> nn.Module:
         assert isinstance(module, nn.Linear)
@@ -53,10 +48,9 @@ class Int8(Quantizer):
         return {"qweight": qweight, "scales": scales}
 
     def revert(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
-        dtype = getattr(self.model_config, "dtype", None) or torch.float32
-        return {"weight": built.dequantize().to(dtype)}
+        return {"weight": built.dequantize()}
 
 
 def int8(config: Int8Config, model_config: Any) -> Int8:
     """The quantizer with these settings."""
-    return Int8(config, model_config)
+    return Int8(config)
