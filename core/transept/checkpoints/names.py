@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..rewrite import AppliedRewrite, Rewrite, local_tensors, ties_after
+from ..rewrite import AppliedRewrite, local_tensors, ties_after
 from .key_map import Conversion, ConversionGraph, Convert, KeyMap
 from .reader import CheckpointReader, TensorRef
 
@@ -24,6 +24,7 @@ __all__ = [
     "claim_packed",
     "destinations",
     "join_rewrites",
+    "new_layers",
     "prefix_hint",
     "settle_ties",
 ]
@@ -175,37 +176,21 @@ def as_siblings_say(model: nn.Module, tensors: Mapping[str, TensorRef]) -> dict[
     return {variant: ref for name, ref in tensors.items() for variant in _variants(name, dots)}
 
 
-def meet_quantizers(
-    model: nn.Module, rewrites: Sequence[Rewrite], tensors: Mapping[str, TensorRef], key_map: KeyMap
-) -> None:
-    """Tell the rewrites that pack what the checkpoint holds packed, and which layers they must leave.
-
-    Those are layers that may start anew and that it lacks, and in a checkpoint that is quantized those that are floats in it.
-    """
-    packing = [one for one in rewrites if one.packs]
-    if not packing:
-        return
-    graph = key_map.graph(tensors)
-    align_prefix(graph, local_tensors(model), model)
-    dots = [f"{prefix}." for prefix in _prefixes(model)]
-    leaves = {path: module for path, module in model.named_modules() if path and not module._modules and module._parameters}
-    by_module = _by_module(tensors, {variant for path in leaves for variant in _variants(path, dots)})
+def new_layers(model: nn.Module, tensors: Mapping[str, TensorRef], key_map: KeyMap) -> frozenset[str]:
+    """Paths of modules of `model.new_on_load` of which the checkpoint holds nothing, packed or not: they start anew."""
     new = tuple(getattr(model, "new_on_load", ()))
-    holds, lacking = set(), set()
-    for path, module in leaves.items():
-        found = [by_module[variant] for variant in _variants(path, dots) if variant in by_module]
-        names = [f"{path}.{name}" for name in module._parameters]
-        if any(name not in module._parameters or not _is_wide(ref) for refs in found for name, ref in refs.items()):
-            holds.add(path)
-        elif not any(name in graph for name in names) and any(fnmatchcase(names[0], pattern) for pattern in new):
-            lacking.add(path)
-    for one in packing:
-        one.holds = frozenset(holds)
-        one.leaves = frozenset(leaves.keys() - holds if one.stored and holds else lacking)
-
-
-def _is_wide(ref: TensorRef) -> bool:
-    return ref.dtype is None or (ref.dtype.is_floating_point and ref.dtype.itemsize > 1)
+    named = [(path, module) for path, module in model.named_modules() if path and module._parameters and not module._modules]
+    named = [(path, module) for path, module in named if any(fnmatchcase(f"{path}.weight", pattern) for pattern in new)]
+    dots = [f"{prefix}." for prefix in _prefixes(model)]
+    packed = _by_module(tensors, {variant for path, _ in named for variant in _variants(path, dots)}) if named else {}
+    graph = key_map.graph(name for name, ref in tensors.items() if ref.dtype is None or ref.dtype.is_floating_point)
+    align_prefix(graph, local_tensors(model), model)
+    return frozenset(
+        path
+        for path, module in named
+        if not any(f"{path}.{name}" in graph for name in module._parameters)
+        and not any(variant in packed for variant in _variants(path, dots))
+    )
 
 
 def _by_module(tensors: Mapping[str, TensorRef], paths: Container[str]) -> dict[str, dict[str, TensorRef]]:

@@ -83,6 +83,7 @@ def chosen_quantizers(asked: Any, config: Any) -> list[Rewrite]:
                 f"`{chosen.quant_method}`: drop `quantization_config`, or start from the checkpoint that is not quantized."
             )
         chosen = there.with_loading(chosen)
+    chosen = chosen.model_copy(deep=True)  # what one model's modules turn out to be is no other's concern
     rewrites = _rewrites(chosen, config)
     config.quantization_config = chosen
     return rewrites

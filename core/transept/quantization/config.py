@@ -29,7 +29,7 @@ class QuantizationConfig(BaseModel):
     """Key of the quantizer."""
     modules_to_not_convert: list[str] | None = None
     """Modules that stay as they are: names of whole segments (`lm_head`, `mlp.down_proj`) or patterns of paths. None: the output
-    embeddings, and what is tied."""
+    embeddings. What is tied stays in any case."""
 
     def __init__(self, **values: Any) -> None:
         fields = type(self).model_fields
@@ -68,7 +68,8 @@ class QuantizationConfig(BaseModel):
             QuantizationError: others that say how the weights are stored differ.
         """
         here, there = self.to_dict(), other.to_dict()
-        differ = [name for name in type(self).model_fields if name not in self.loading_fields and here[name] != there[name]]
+        said = [name for name in type(self).model_fields if name not in self.loading_fields and there[name] is not None]
+        differ = [name for name in said if here[name] != there[name]]
         if differ:
             words = ", ".join(f"{name}={here[name]!r} and not {there[name]!r}" for name in differ)
             raise QuantizationError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -24,25 +24,35 @@ class Quantizer(Rewrite):
     order = 10
     packs = True
     undoable = True
+    marker: ClassVar[str | None] = None
+    """Local name of a tensor that packed modules alone have: a checkpoint with such says itself which modules are packed."""
 
     def __init__(self, config: QuantizationConfig) -> None:
         self.config = config
         self.only: Callable[[str], bool | None] | None = None
         """Set where several quantizers share a model: True takes a path, False leaves it, None asks the settings."""
         self._kept: tuple[str, ...] = ()
+        self.found: frozenset[str] = frozenset()
+        """Paths of the modules that the checkpoint holds packed."""
+
+    def look_at(self, tensors: Mapping[str, Any]) -> None:
+        if self.marker is not None:
+            end = f".{self.marker}"
+            self.found = frozenset(name.removesuffix(end) for name in tensors if name.endswith(end))
 
     def prepare(self, model: nn.Module) -> None:
-        self._kept = tuple(self.kept_by_default(model) if self.config.modules_to_not_convert is None else ())
+        tied = [name.rpartition(".")[0] for tie in getattr(model, "tied_weights", {}).items() for name in tie]
+        self._kept = (*tied, *(self.kept_by_default(model) if self.config.modules_to_not_convert is None else ()))
 
     def kept_by_default(self, model: Any) -> list[str]:
-        """Paths that stay in full precision unless `modules_to_not_convert` says something else."""
+        """Paths that stay in full precision unless `modules_to_not_convert` says something else; what is tied always does."""
         head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        ties = getattr(model, "tied_weights", {})
-        kept = [path for path, module in model.named_modules() if head is not None and module is head]
-        return [*kept, *(name.rpartition(".")[0] for tie in ties.items() for name in tie)]
+        return [path for path, module in model.named_modules() if head is not None and module is head]
 
     def select(self, path: str, module: nn.Module) -> bool:
-        return self.fits(module) and self.takes(path)
+        if not self.found:
+            return self.fits(module) and self.takes(path)
+        return path in self.found and self.fits(module) and (self.only is None or self.only(path) is not False)
 
     def fits(self, module: nn.Module) -> bool:
         """Whether this kind of module can be packed."""

@@ -140,7 +140,7 @@ def _selected(model: nn.Module, rewrite: Rewrite) -> list[tuple[str, nn.Module]]
 
 
 def _walk(module: nn.Module, path: str, rewrite: Rewrite) -> Iterator[tuple[str, nn.Module]]:
-    if rewrite.select(path, module):
+    if path not in rewrite.leaves and rewrite.select(path, module):
         yield path, module
         return
     for name, child in module._modules.items():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..discovery import load_object, registry
-from ..errors import RewriteError, shorten
+from ..errors import RewriteError, TranseptError, shorten
 from .tensors import local_tensors
 
 __all__ = ["AppliedRewrite", "Rewrite", "automatic_rewrites", "make_rewrite"]
@@ -46,11 +46,16 @@ class Rewrite(ABC):
     """It fits whatever it finds: selecting nothing is no error, and it gives way to a rewrite that belongs below it."""
     packs: ClassVar[bool] = False
     """What it made is what is saved: a quantizer. `revert` gives the original's shape back, not its bits."""
+    leaves: frozenset[str] = frozenset()
+    """Paths that it must not take: a load says so of task heads that the checkpoint lacks, which start anew."""
     ties: ClassVar[Literal["keep", "break", "refuse"]] = "keep"
     """Tied parameters that it converts stay one tensor, become two, or such a model is refused."""
 
     def prepare(self, model: nn.Module) -> None:  # noqa: B027 (most have nothing to look at)
         """Look at the model as a whole, once, before any module of it is asked for."""
+
+    def look_at(self, tensors: Mapping[str, StoredTensor]) -> None:  # noqa: B027 (most have nothing to look at)
+        """Look at a checkpoint's tensors before `prepare`, with and without the base model's prefix; a live model has none."""
 
     @abstractmethod
     def select(self, path: str, module: nn.Module) -> bool:
@@ -132,6 +137,8 @@ class AppliedRewrite:
             with torch.no_grad():
                 made = change(given, built)
         except (RuntimeError, ValueError, IndexError, KeyError) as error:
+            if isinstance(error, TranseptError):
+                raise
             what = f"failed at `{self.path}` on {shapes}: {error}"
             raise RewriteError(f"Rewrite `{self.key}` {what}", key=self.key, path=self.path) from error
         if set(made) != set(wanted):
