@@ -15,9 +15,11 @@ pytest.register_assert_rewrite(
     "transept_testing.attention_kernel",
     "transept_testing.cache",
     "transept_testing.causal_lm",
+    "transept_testing.checkpoint_format",
     "transept_testing.comparing",
     "transept_testing.config",
     "transept_testing.models",
+    "transept_testing.quantizers",
     "transept_testing.seq2seq",
     "transept_testing.tokenizer",
     "transept_testing.tokenizer_kinds",
@@ -27,8 +29,10 @@ pytest.register_assert_rewrite(
 from .attention_kernel import AttentionKernelConformance  # noqa: E402
 from .cache import CacheConformance  # noqa: E402
 from .causal_lm import CausalLMConformance  # noqa: E402
+from .checkpoint_format import CheckpointFormatConformance  # noqa: E402
 from .config import ConfigConformance  # noqa: E402
 from .model import ModelConformance  # noqa: E402
+from .quantizer import QuantizerConformance  # noqa: E402
 from .seq2seq import Seq2SeqConformance  # noqa: E402
 from .standard import Conformance  # noqa: E402
 from .tokenizer import TokenizerConformance  # noqa: E402
@@ -38,9 +42,11 @@ __all__ = [
     "AttentionKernelConformance",
     "CacheConformance",
     "CausalLMConformance",
+    "CheckpointFormatConformance",
     "ConfigConformance",
     "Conformance",
     "ModelConformance",
+    "QuantizerConformance",
     "Seq2SeqConformance",
     "SlidingWindowConformance",
     "TokenizerConformance",
