@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+from .adapters import adapted_base
 from .checkpoints.pretrained import LoadOptions
 from .configuration import PretrainedConfig
 from .discovery import load_object, registry
@@ -105,10 +106,12 @@ class _AutoModel(_OnlyDoor):
         location = _open(pretrained_model_name_or_path, {**where, "trust_remote_code": kwargs.pop("trust_remote_code", False)})
         config = kwargs.get("config")
         if not isinstance(config, PretrainedConfig):
-            source = _open(config, {}) if config is not None else location
+            base = adapted_base(location)
+            named: Any = config if config is not None else base
+            source = _open(named, {}) if named is not None else location
             values, _ = PretrainedConfig.get_config_dict(source)
             kind = config_class(_model_type(values, source))
-            kwargs["config"] = source
+            kwargs["config"] = source if base is None else kind.from_pretrained(source)
         else:
             kind = type(config)
         return cls._class_for(kind).from_pretrained(location, *model_args, **kwargs)

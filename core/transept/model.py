@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from .adapters import AdapterMixin, adapted_base
 from .attention import Attention, MaskSpec
 from .checkpoints.key_map import KeyMap
 from .configuration import PretrainedConfig
@@ -30,7 +31,7 @@ from .rewrite import Rewrite, apply_live, make_rewrite, ties_after, undo
 __all__ = ["PreTrainedModel"]
 
 
-class PreTrainedModel(nn.Module):
+class PreTrainedModel(AdapterMixin, nn.Module):
     """A model with a configuration, that loads, saves and generates.
 
     A subclass says what it is in class attributes, builds its modules in `__init__` and ends that with `self.post_init()`.
@@ -159,6 +160,14 @@ class PreTrainedModel(nn.Module):
         location = None
         if pretrained_model_name_or_path is not None:
             location = open_location(pretrained_model_name_or_path, **options.location())
+            base = adapted_base(location)
+            if base is not None:
+                if output_loading_info:
+                    raise InputError("`output_loading_info` is about a model's own weights, and this is an adapter.")
+                rest = {name: value for name, value in kwargs.items() if name not in options.location()}
+                adapted = cls.from_pretrained(base, config=config if isinstance(config, PretrainedConfig) else None, **rest)
+                adapted.load_adapter(location)
+                return adapted
         if not isinstance(config, PretrainedConfig):
             source = config if config is not None else location
             if source is None:
@@ -190,7 +199,10 @@ class PreTrainedModel(nn.Module):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Write config, generation config and weights (safetensors), so that a kill at any moment leaves the old or the new."""
+        """Write config, generation config and weights (safetensors), so that a kill at any moment leaves the old or the new.
+
+        Of a model with adapters they alone are written, as the peer does; `merge_adapter()` first writes one model.
+        """
         hub = {
             name: kwargs.pop(name) for name in ("repo_id", "token", "private", "commit_message", "revision") if name in kwargs
         }
@@ -205,7 +217,10 @@ class PreTrainedModel(nn.Module):
         if is_main_process:
             from .checkpoints.save import save_model
 
-            save_model(self, save_directory, state_dict=state_dict, max_shard_size=max_shard_size, variant=variant)
+            if self._adapters is not None:
+                self._adapters.save(save_directory)
+            else:
+                save_model(self, save_directory, state_dict=state_dict, max_shard_size=max_shard_size, variant=variant)
             registry.notify("model_saved", model=self, folder=os.fspath(save_directory))
         if push_to_hub:
             from .files.hub import upload_folder
@@ -376,7 +391,8 @@ class PreTrainedModel(nn.Module):
             raise
         for module in self.modules():
             if isinstance(module, PreTrainedModel) and module.config is self.config:
-                module._attention_in_force = implementation
+                # a mapping of its own: the config's may be changed in place
+                module._attention_in_force = dict(implementation) if isinstance(implementation, Mapping) else implementation
 
     def attention_mask_for(
         self, hidden_states: Tensor, attention_mask: Tensor | None, past_key_values: Any = None, **kwargs: Any

@@ -13,6 +13,7 @@ from typing import Any
 import pluggy
 
 from .records import (
+    AdapterSpec,
     AttentionKernelSpec,
     CacheSpec,
     CheckpointFormatSpec,
@@ -65,6 +66,11 @@ def provide_attention() -> Iterable[AttentionKernelSpec]:  # type: ignore[empty-
 @hookspec
 def provide_quantizers() -> Iterable[QuantizerSpec]:  # type: ignore[empty-body]
     """Offer quantization methods, by `quant_method`."""
+
+
+@hookspec
+def provide_adapters() -> Iterable[AdapterSpec]:  # type: ignore[empty-body]
+    """Offer a library of adapters, by its name."""
 
 
 @hookspec
@@ -173,6 +179,7 @@ RECORD_KINDS: dict[str, type[Record]] = {
     "tokenizers": TokenizerSpec,
     "attention": AttentionKernelSpec,
     "quantizers": QuantizerSpec,
+    "adapters": AdapterSpec,
     "checkpoints": CheckpointFormatSpec,
     "sources": SourceSpec,
     "rewrites": RewriteSpec,

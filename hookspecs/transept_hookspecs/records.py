@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
+    "AdapterSpec",
     "AttentionKernelSpec",
     "CacheSpec",
     "CheckpointFormatSpec",
@@ -146,6 +147,14 @@ class QuantizerSpec(Record):
     training: bool = False
     """Adapters can be trained on top of the quantized modules."""
     serializable: bool = True
+
+
+class AdapterSpec(Record):
+    """A library of adapters; the key is its name: `peft`."""
+
+    adapters: LazyRef
+    """`adapters(model)` keeps the model's adapters: an object with `add`, `load`, `set`, `enable`, `disable`, `delete`, `merge`, `active`,
+    `state_dict` and `save`, as `transept.adapters.AdapterMixin` calls them."""
 
 
 class CheckpointFormatSpec(Record):
