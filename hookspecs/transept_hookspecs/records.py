@@ -170,7 +170,7 @@ class CheckpointFormatSpec(Record):
     key_map: LazyRef | None = None
     """`key_map(config) -> KeyMap | None`: the format's own names for architectures it knows. A model's record comes first."""
     write: LazyRef | None = None
-    """`write(model, folder, …)`; absent: read only."""
+    """`write(model, path, *, tokenizer=None)`: one file that holds configuration and tokenizer too; absent: read only."""
     packed: LazyRef | None = None
     """`packed(reader, model, names) -> list of rewrites`, asked where nobody wants floats: rewrites that keep the file's own packing,
     for the model that is on `meta`; `names` leads from the checkpoint's names to the model's. What `reader` then reads is packed."""

@@ -16,15 +16,16 @@ from .architectures import ARCHITECTURES, Architecture
 from .blocks import dequantize
 from .files import GGUFModel
 
-__all__ = ["config_from", "read_config"]
+__all__ = ["FIELDS", "config_from", "read_config"]
 
-_FIELDS = {
+FIELDS = {
     "context_length": "max_position_embeddings",
     "embedding_length": "hidden_size",
     "block_count": "num_hidden_layers",
     "feed_forward_length": "intermediate_size",
     "attention.head_count": "num_attention_heads",
 }
+"""Metadata keys, without the architecture, of fields that every configuration has."""
 
 _NEUTRAL = {
     "expert_count": (0,),
@@ -61,7 +62,7 @@ def config_from(file: GGUFModel) -> dict[str, Any]:
     source = _Source(file, row.name)
     source.refuse_unknown_effects(row.numbers)
     config: dict[str, Any] = {"architectures": [row.causal_lm], "model_type": row.model_type, **row.defaults}
-    for key, field in _FIELDS.items():
+    for key, field in FIELDS.items():
         config[field] = source.integer(key)
     config["num_key_value_heads"] = source.integer("attention.head_count_kv", config["num_attention_heads"])
     config["head_dim"] = _head_dim(source, config)

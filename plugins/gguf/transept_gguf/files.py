@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 from transept.errors import CheckpointError, CheckpointNotFoundError, CorruptFileError, shorten
 from transept.files import Location
@@ -21,7 +24,16 @@ class GGUFModel:
     """
 
     def __init__(self, location: Location, *, map_file: bool = True) -> None:
-        files = [GGUFFile(_fetch(location, name), map_file=map_file) for name in gguf_names(location)]
+        self._take([GGUFFile(_fetch(location, name), map_file=map_file) for name in gguf_names(location)])
+
+    @classmethod
+    def of(cls, paths: Iterable[str | os.PathLike[str]]) -> Self:
+        """The model in these files, in the order of their parts."""
+        made = cls.__new__(cls)
+        made._take([GGUFFile(path) for path in paths])
+        return made
+
+    def _take(self, files: list[GGUFFile]) -> None:
         self.path: Path = files[0].path
         self.paths: tuple[Path, ...] = tuple(file.path for file in files)
         self.metadata: Metadata = files[0].metadata

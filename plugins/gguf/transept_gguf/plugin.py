@@ -15,6 +15,7 @@ def provide_checkpoints() -> Iterable[CheckpointFormatSpec]:
             read_config="transept_gguf.configuration:read_config",
             key_map="transept_gguf.names:key_map",
             packed="transept_gguf.checkpoint:keep_blocks",
+            write="transept_gguf.export:write_gguf",
             description="GGUF, one file or split; blocks stay packed unless a dtype is asked for",
         )
     ]

@@ -158,6 +158,12 @@ class Metadata(Mapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         return key in self._entries
 
+    def encoded(self, key: str) -> bytes:
+        """A value as it is in the file, its type before it."""
+        entry = self._entries[key]
+        head = 16 if entry.kind == ARRAY else 4
+        return bytes(self._source.data[entry.start - head : entry.end])
+
     def length(self, key: str) -> int | None:
         """Number of items of an array, without decoding it; None where the key is absent or not an array."""
         entry = self._entries.get(key)

@@ -6,12 +6,13 @@ differ in form only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
 
-__all__ = ["SPLITTINGS", "Splitting"]
+__all__ = ["SPLITTINGS", "Splitting", "pattern_of"]
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -85,3 +86,16 @@ _FAMILIES: tuple[tuple[str, Splitting], ...] = (
 
 SPLITTINGS: dict[str, Splitting] = {name: splitting for names, splitting in _FAMILIES for name in names.split()}
 """By the name in `tokenizer.ggml.pre`."""
+
+
+def pattern_of(step: Mapping[str, Any]) -> str | None:
+    """The pattern that a step of a `tokenizer.json`'s pre-tokenizer splits by; "" for one that splits nothing, None for others."""
+    if step["type"] == "Split" and "Regex" in step["pattern"]:
+        # what does not match is a piece too, or is dropped; patterns of today match everything
+        whole = (step["behavior"], step["invert"]) in (("Isolated", False), ("Removed", True))
+        return str(step["pattern"]["Regex"]) if whole else None
+    if step["type"] == "Digits":
+        return _DIGIT if step["individual_digits"] else rf"{_DIGIT}+"
+    if step["type"] == "ByteLevel" and not step["add_prefix_space"]:
+        return _GPT2 if step["use_regex"] else ""
+    return None
