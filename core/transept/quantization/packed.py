@@ -37,8 +37,13 @@ class PackedModule(nn.Module):
         self.compute_dtype = self.compute_dtype or dtype
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """`model.to(dtype)` passes over packed tensors; what they unpack to follows it."""
+        """`model.to(dtype)` passes over packed tensors, scales among them; what they unpack to follows it."""
+        held = {name: one for name, one in self._buffers.items() if one is not None and one.is_floating_point()}
         super()._apply(fn, recurse)
+        for name, one in held.items():  # rounded scales would be other weights
+            moved = self._buffers[name]
+            if moved is not None and moved.dtype != one.dtype:
+                self._buffers[name] = one.to(moved.device)
         before = self.compute_dtype or torch.float32
         after = fn(torch.empty(0, dtype=before)).dtype
         self.compute_dtype = self.compute_dtype if after == before else after
