@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -63,35 +64,36 @@ class GgufQuantizer(Quantizer):
         self._prefix = ""
         self._types = sorted(config.types.items(), key=lambda item: ("*" in item[0], -len(item[0])))
         self._left: set[str] = set()
+        self._stored: frozenset[str] = frozenset()
+
+    def look_at(self, tensors: Mapping[str, Any]) -> None:
+        named = (name for name, ref in tensors.items() if ref.dtype == torch.uint8 and name.endswith(".weight"))
+        self._stored = frozenset(name.removesuffix(".weight") for name in named)
 
     def prepare(self, model: Any) -> None:
         self._prefix = getattr(model, "base_model_prefix", "")
-        self._left = set()
-        modules = dict(model.named_modules(remove_duplicate=False))
-        tokens = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+        modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
         groups = _tied_modules(model)
         group_of = {path: group for group in groups for path in group}
-        count: dict[int, int] = {}
-        for module in modules.values():
-            count[id(module)] = count.get(id(module), 0) + 1
-        for path, module in modules.items():
-            if not self.fits(module):
-                continue
-            group = group_of.get(path, {path})
-            is_tokens = any(modules.get(one) is tokens for one in group)
-            is_table = not isinstance(module, nn.Linear)
-            if count[id(module)] > 1 or (is_table and not is_tokens and self._listed(path) is _NOT_LISTED):
-                self._left.add(path)
+        tokens = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+        token_paths = {path for path, module in modules.items() if module is tokens}
+        token_paths |= {path for group in groups if group & token_paths for path in group}
+        stored = self._stored & modules.keys()  # a checkpoint of packed modules says itself which they are
+        places = Counter(id(module) for module in modules.values())
+        self._left = {
+            path
+            for path, module in modules.items()
+            if places[id(module)] > 1
+            or (stored and not group_of.get(path, {path}) & stored)
+            or (not isinstance(module, nn.Linear) and path not in token_paths and self._listed(path) is _NOT_LISTED)
+        }
         for group in groups:
-            kinds = {
-                self.type_of(path) if path in modules and self.fits(modules[path]) and self.takes(path) else None
-                for path in group
-            }
+            kinds = {self.type_of(one) if self.fits(modules.get(one)) and self.takes(one) else None for one in group}
             if None in kinds or len(kinds) > 1:
                 self._left |= group
 
     @staticmethod
-    def fits(module: nn.Module) -> bool:
+    def fits(module: nn.Module | None) -> bool:
         """Whether this kind of module can be packed."""
         return type(module) in (nn.Linear, nn.Embedding, ScaledEmbedding) and getattr(module, "max_norm", None) is None
 
