@@ -8,6 +8,7 @@ from .choice import MixedConfig, chosen_quantizers, mixed_rewrites, quantization
 from .config import QuantizationConfig
 from .live import dequantize, quantize
 from .packed import PackedEmbedding, PackedLinear, PackedModule
+from .packing import pack_bits, packed_words, unpack_bits
 from .quantizer import Quantizer
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "chosen_quantizers",
     "dequantize",
     "mixed_rewrites",
+    "pack_bits",
+    "packed_words",
     "quantization_from",
     "quantize",
+    "unpack_bits",
 ]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..rewrite import Rewrite
+from ..errors import QuantizationError
+from ..rewrite import Rewrite, local_tensors
 from .config import QuantizationConfig
 
 __all__ = ["Quantizer"]
@@ -65,3 +66,20 @@ class Quantizer(Rewrite):
             return decided
         skipped = self.config.modules_to_not_convert or ()
         return path not in self._kept and not any(f".{one}." in f".{path}." or fnmatchcase(path, one) for one in skipped)
+
+    def stored_names(self, tensors: Mapping[str, Any], slots: Mapping[str, Tensor]) -> tuple[str, ...]:
+        if self.marker is None:
+            return super().stored_names(tensors, slots)
+        return tuple(name for name in slots if name in tensors) if self.marker in tensors else ()
+
+    def restore(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
+        """The tensors of a file, where they are what the settings say."""
+        for name, slot in local_tensors(built).items():
+            there = tensors.get(name)
+            floats = there is not None and there.is_floating_point() and slot.is_floating_point() and slot.element_size() > 1
+            if there is not None and (there.shape != slot.shape or (there.dtype != slot.dtype and not floats)):
+                raise QuantizationError(
+                    f"`{name}` of `{getattr(built, 'path', type(built).__name__)}` is {tuple(there.shape)}, {there.dtype}, and the "
+                    f"settings make it {tuple(slot.shape)}, {slot.dtype}: `quantization_config` is not that of these weights."
+                )
+        return tensors
