@@ -17,17 +17,7 @@ from ..rewrite import AppliedRewrite, local_tensors, ties_after
 from .key_map import Conversion, ConversionGraph, Convert, KeyMap
 from .reader import CheckpointReader, TensorRef
 
-__all__ = [
-    "align_prefix",
-    "all_ties",
-    "as_siblings_say",
-    "claim_packed",
-    "destinations",
-    "join_rewrites",
-    "new_layers",
-    "prefix_hint",
-    "settle_ties",
-]
+__all__ = ["align_prefix", "all_ties", "called", "claim_packed", "destinations", "join_rewrites", "prefix_hint", "settle_ties"]
 
 
 def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module) -> None:
@@ -170,7 +160,7 @@ def claim_packed(
     return claims
 
 
-def as_siblings_say(model: nn.Module, tensors: Mapping[str, TensorRef]) -> dict[str, TensorRef]:
+def called(model: nn.Module, tensors: Mapping[str, TensorRef]) -> dict[str, TensorRef]:
     """The checkpoint's tensors, each also under the names that it has with and without the base model's prefix."""
     dots = [f"{prefix}." for prefix in _prefixes(model)]
     return {variant: ref for name, ref in tensors.items() for variant in _variants(name, dots)}

@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..rewrite import Rewrite, apply_rewrites, local_tensors, own_storage, set_tensor
 from .key_map import Conversion, KeyMap
-from .names import align_prefix, all_ties, as_siblings_say, claim_packed, join_rewrites, new_layers, prefix_hint, settle_ties
+from .names import align_prefix, all_ties, called, claim_packed, join_rewrites, new_layers, prefix_hint, settle_ties
 from .reader import CheckpointReader, TensorRef
 from .report import LoadReport, Mismatch
 
@@ -74,7 +74,7 @@ def load_checkpoint(
     start = time.perf_counter()
     ties = all_ties(model)
     original = local_tensors(model)
-    rewrites, found = list(rewrites), as_siblings_say(model, reader.tensors)
+    rewrites, found = list(rewrites), called(model, reader.tensors)
     new = new_layers(model, reader.tensors, key_map or KeyMap()) if any(one.packs for one in rewrites) else frozenset()
     for rewrite in rewrites:
         rewrite.leaves = new if rewrite.packs else rewrite.leaves
