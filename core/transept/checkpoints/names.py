@@ -17,7 +17,17 @@ from ..rewrite import AppliedRewrite, local_tensors, ties_after
 from .key_map import Conversion, ConversionGraph, Convert, KeyMap
 from .reader import CheckpointReader, TensorRef
 
-__all__ = ["align_prefix", "all_ties", "called", "claim_packed", "destinations", "join_rewrites", "prefix_hint", "settle_ties"]
+__all__ = [
+    "align_prefix",
+    "all_ties",
+    "called",
+    "claim_packed",
+    "destinations",
+    "join_rewrites",
+    "new_layers",
+    "prefix_hint",
+    "settle_ties",
+]
 
 
 def align_prefix(graph: ConversionGraph, wanted: Iterable[str], model: nn.Module) -> None:
