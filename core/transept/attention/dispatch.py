@@ -63,10 +63,12 @@ class Attention:
 
     Args:
         implementation: "auto": of the kernels that can serve a request, the one with the highest priority. Or a kernel's name.
+        softcap: every request will have one, so `use` refuses a kernel without at once, before the first.
     """
 
-    def __init__(self, implementation: str = AUTO) -> None:
+    def __init__(self, implementation: str = AUTO, *, softcap: bool = False) -> None:
         self.implementation = implementation
+        self._softcap = softcap
 
     @property
     def implementation(self) -> str:
@@ -89,6 +91,12 @@ class Attention:
         if name != AUTO:
             record = registry.get("attention", name)
             _refuse(record, None if self._need is None else Need(*self._need).of_the_layer())
+            if self._softcap and not record.softcap:
+                raise AttentionError(
+                    f"`{name}` cannot serve this layer: it lacks a `softcap`. Choose another, or `auto`.",
+                    kernel=name,
+                    lacking=["a `softcap`"],
+                )
             _load(record)
         self.implementation = name
 
@@ -112,14 +120,19 @@ class Attention:
             InputError: the mask is for other lengths or another batch.
         """
         queries, keys = query.shape, key.shape
-        if queries[2] != mask.query_length or keys[2] != mask.key_length:
+        if queries[2] != mask.query_length or keys[2] != mask.key_length or value.shape[2] != keys[2]:
             raise InputError(
-                f"The mask is for {mask.query_length} queries and {mask.key_length} keys, and there are {queries[2]} and {keys[2]}. "
-                "Make it from the cache as it is before this pass, for this layer."
+                f"The mask is for {mask.query_length} queries and {mask.key_length} keys, and there are {queries[2]} and {keys[2]}, "
+                f"with {value.shape[2]} values. Make it from the cache as it is before this pass, for this layer."
             )
         if mask.rows != queries[0] and mask.rows != 1:
             raise InputError(
                 f"The mask is for {mask.rows} sequences, and there are {queries[0]}: give a row for each, or one for all."
+            )
+        bias = mask.bias
+        if bias is not None and bias.dim() > 2 and bias.shape[-3] != 1 and bias.shape[-3] != queries[1]:
+            raise InputError(
+                f"The mask's bias is for {bias.shape[-3]} heads, and there are {queries[1]}: give each its own, or 1."
             )
         # while a graph is traced, numbers may be symbols: `index` and `not` make plain ones, which a kernel can be chosen by
         need = (
@@ -133,7 +146,7 @@ class Attention:
             softcap is not None,
             sinks is not None,
             torch.is_grad_enabled()
-            and (query.requires_grad or key.requires_grad or value.requires_grad or getattr(mask.bias, "requires_grad", False)),
+            and (query.requires_grad or key.requires_grad or value.requires_grad or getattr(bias, "requires_grad", False)),
         )
         if torch.compiler.is_dynamo_compiling():
             kernel = getattr(_TRACED, _traced_kernel(self._implementation, *need))
@@ -165,10 +178,10 @@ class Attention:
         return kernel
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_implementation": self._implementation}
+        return {"_implementation": self._implementation, "_softcap": self._softcap}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.implementation = state["_implementation"]
+        self.implementation, self._softcap = state["_implementation"], state["_softcap"]
 
     def __repr__(self) -> str:
         return f"Attention({self._implementation!r})"

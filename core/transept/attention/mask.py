@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 MASK_KINDS = ("causal", "bidirectional", "prefix", "sliding_window", "chunk", "keep", "documents", "bias")
 """What a mask may be made of, as in kernel records; bit i of `MaskSpec.bits` stands for entry i."""
+_PER_ROW = sum(1 << MASK_KINDS.index(kind) for kind in ("prefix", "keep", "documents", "bias"))
 
 
 @dataclass(eq=False)
@@ -84,9 +85,12 @@ class MaskSpec:
     @property
     def rows(self) -> int:
         """Sequences that it tells apart; 1: it is the same for any number of them."""
-        bias = self.bias if self.bias is not None and self.bias.dim() == 4 else None
-        per_row = self.keep if self.keep is not None else self.documents if self.documents is not None else bias
-        return 1 if per_row is None else per_row.shape[0]
+        return next((size for size in self._rows() if size != 1), 1) if self.bits & _PER_ROW else 1
+
+    def _rows(self) -> Iterator[int]:
+        for tensor, dims in ((self.keep, 2), (self.documents, 2), (self.prefix_length, 1), (self.bias, 4)):
+            if isinstance(tensor, Tensor) and tensor.dim() == dims:
+                yield tensor.shape[0]
 
     def materialize(self, device: torch.device | str) -> Tensor | None:
         """The reference for all kinds and their intersections: which pairs may attend.
@@ -263,6 +267,11 @@ class MaskSpec:
                 )
         if self.bias is not None:
             self._check_bias(self.bias)
+        rows = [size for size in self._rows() if size != 1]
+        if any(size != rows[0] for size in rows):
+            raise InputError(
+                f"Parts of the mask are for {' and for '.join(map(str, rows))} sequences: they must be for as many."
+            )
 
     def _check_bias(self, bias: Tensor) -> None:
         if bias.dtype != torch.bool and not bias.is_floating_point():

@@ -93,16 +93,23 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: MaskSpec, scale: fl
 
 
 def _added(mask: MaskSpec, query: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """What is added to the scores, (batch or 1, heads or 1, query, key) in the query's dtype, and the rows that see nothing."""
+    """What is added to the scores, (batch or 1, heads or 1, query, key), and the rows that see nothing.
+
+    It has the query's dtype; on a CPU, a bias that is more precise is added in float32.
+    """
     hidden, empty = mask.hidden(query.device)
     bias = mask.bias if mask.bias is not None and mask.bias.is_floating_point() else None
     if hidden is None:
         return None, None
+    dtype = query.dtype
+    if bias is not None and query.device.type == "cpu" and bias.dtype.itemsize > dtype.itemsize:
+        dtype = torch.float32
 
     def build() -> Tensor:
         # a row that sees nothing is opened in `hidden`, and may still be -inf throughout in the bias
-        least = torch.finfo(query.dtype).min / 2
-        base = torch.zeros_like(hidden, dtype=query.dtype) if bias is None else bias.to(query).clamp(min=least)
+        base = torch.zeros_like(hidden, dtype=dtype)
+        if bias is not None:
+            base = bias.to(base).clamp(min=torch.finfo(dtype).min / 2)
         return base.masked_fill(hidden, -torch.inf).expand(-1, -1, mask.query_length, mask.key_length)
 
     if bias is not None and bias.requires_grad:

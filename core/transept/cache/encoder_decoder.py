@@ -52,6 +52,10 @@ class EncoderDecoderCache(Cache):
         self.cross_attention_cache.reset()
         self.is_updated = dict.fromkeys(self.is_updated, False)
 
+    def reorder_cache(self, beam_idx: Tensor, alike: int = 0) -> None:
+        self.self_attention_cache.reorder_cache(beam_idx, alike)
+        self.cross_attention_cache.batch_select_indices(beam_idx)
+
     def batch_select_indices(self, indices: Tensor) -> None:
         self.self_attention_cache.batch_select_indices(indices)
         self.cross_attention_cache.batch_select_indices(indices)

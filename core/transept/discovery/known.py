@@ -85,6 +85,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "trainer": "train",
         "onnx": "export",
         "eval": "eval lm-eval",
+        "quantize": "quantize",
     },
     "api": {
         "trainer": "Trainer TrainingArguments Seq2SeqTrainer Seq2SeqTrainingArguments TrainerCallback TrainerControl TrainerState "

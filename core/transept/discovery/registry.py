@@ -221,7 +221,7 @@ class PluginRegistry:
 
     # Announcing
 
-    def notify(self, event: str, **details: object) -> None:
+    def notify(self, event: str, /, **details: object) -> None:
         """Call the hook `event` of every installed observer. One that fails gives a warning that names its dist."""
         if event not in EVENTS:
             raise PluginError(f"`{event}` is no event.{did_you_mean(event, EVENTS)} Events: {shorten(sorted(EVENTS), 20)}")

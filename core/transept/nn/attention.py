@@ -36,7 +36,7 @@ class AttentionHeads(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.attention = Attention()
+        self.attention = Attention(softcap=softcap is not None)
         self.head_dim = head_dim
         self.layer_idx = layer_idx
         self.scale = head_dim**-0.5 if scale is None else scale

@@ -143,11 +143,9 @@ def _bias(attention_mask: Tensor, hidden_states: Tensor, key_length: int) -> Ten
             f"`attention_mask` has shape {tuple(shape)}: it must be (batch, past + query), or (batch, heads or 1, query, key), here "
             f"({batch}, 1, {query_length}, {key_length})."
         )
-    if attention_mask.dtype == torch.bool:
-        return attention_mask.to(hidden_states.device)
-    if not attention_mask.is_floating_point():
+    if attention_mask.dtype != torch.bool and not attention_mask.is_floating_point():
         raise InputError(f"A 4-D `attention_mask` is bool or float, not {attention_mask.dtype}: convert it with `.bool()`.")
-    return attention_mask.to(device=hidden_states.device, dtype=hidden_states.dtype)
+    return attention_mask.to(hidden_states.device)  # as precise as it came, and with the lowest number of its own dtype
 
 
 def _documents(position_ids: Tensor, hidden_states: Tensor, key_length: int) -> Tensor | None:

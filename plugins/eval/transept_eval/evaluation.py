@@ -156,14 +156,12 @@ def _pipeline(
 ) -> Any:
     """The pipeline whose model, tokenizer and ways the task uses."""
     loaded = not isinstance(model, str | os.PathLike)
+    where = {"revision": revision} if revision else {}
+    config = model.config if loaded else transept.AutoConfig.from_pretrained(model, **where)
     name = None if task is None else task.pipeline
-    if name == "text-generation":
-        config = (
-            model.config
-            if loaded
-            else transept.AutoConfig.from_pretrained(model, **({"revision": revision} if revision else {}))
-        )
-        if getattr(config, "is_encoder_decoder", False):
+    if getattr(config, "is_encoder_decoder", False):
+        heads = [type(model).__name__] if loaded else config.architectures or ()
+        if name == "text-generation" or (name is None and any("ConditionalGeneration" in head for head in heads)):
             if task is not None and task.name == "language-modeling":
                 raise InputError(f"`language-modeling` is for decoders, and `{config.model_type}` is an encoder-decoder.")
             name = "text2text-generation"

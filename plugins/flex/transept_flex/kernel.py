@@ -52,7 +52,9 @@ def flex_kernel(
     # `mask.memo` keeps no None
     seen = mask.memo(("flex", "mod", str(device)), lambda: (mask_mod(mask, device),))[0]
     bias = mask.bias if mask.bias is not None and mask.bias.is_floating_point() else None
-    changed = score_mod(softcap, None if bias is None else bias.to(device)[(None,) * (4 - bias.dim())])
+    if bias is not None:  # as precise as the scores are
+        bias = bias.to(device, torch.float64 if query.dtype == torch.float64 else torch.float32)
+    changed = score_mod(softcap, None if bias is None else bias[(None,) * (4 - bias.dim())])
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if _is_fused(query, key, value, sinks, bias):
         form = (mask.features, softcap, bias is None, sinks is None, query.dtype, query.shape[1], key.shape[1], query.shape[3])

@@ -176,3 +176,66 @@ def tiny() -> TinyModel:
         "tie_word_embeddings": False,
     }
     return TinyModel(tensors, config)
+
+
+_SCALES_AT = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+
+
+def sane_blocks(kind: gguf.GGMLQuantizationType, rows: int, columns: int, seed: int) -> np.ndarray:
+    """Blocks of any type as a quantizer might make them, (rows, bytes of a row): random bytes under small scales."""
+    block_size, type_size = gguf.GGML_QUANT_SIZES[kind]
+    rng = np.random.default_rng(seed)
+    if kind.name not in _SCALES_AT:
+        return gguf.quants.quantize((rng.standard_normal((rows, columns)) * 0.1).astype(np.float32), kind)
+    made = rng.integers(0, 256, (rows * columns // block_size, type_size), dtype=np.uint8)
+    for place in _SCALES_AT[kind.name]:
+        made[:, place : place + 2] = rng.uniform(1e-4, 3e-4, (len(made), 1)).astype(np.float16).view(np.uint8)
+    return made.reshape(rows, -1)
+
+
+@pytest.fixture
+def write_wide() -> Callable[..., Path]:
+    """`write_wide(path, kind, special={"output": other}, tied=False)`: a llama whose rows have 256 weights, in blocks of a type."""
+
+    def write(
+        path: Path,
+        kind: gguf.GGMLQuantizationType,
+        special: dict[str, gguf.GGMLQuantizationType] | None = None,
+        tied: bool = False,
+    ) -> Path:
+        hidden, inner, vocab, layers, heads, kv_heads = 256, 512, 40, 2, 4, 2
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_name("wide")
+        writer.add_block_count(layers)
+        writer.add_context_length(128)
+        writer.add_embedding_length(hidden)
+        writer.add_feed_forward_length(inner)
+        writer.add_head_count(heads)
+        writer.add_head_count_kv(kv_heads)
+        writer.add_layer_norm_rms_eps(1e-5)
+        writer.add_vocab_size(vocab)
+        writer.add_file_type(15)
+        shapes = {"token_embd": (vocab, hidden)} | ({} if tied else {"output": (vocab, hidden)})
+        norms = ["output_norm"]
+        for layer in range(layers):
+            at = f"blk.{layer}"
+            shapes |= {f"{at}.attn_q": (hidden, hidden), f"{at}.attn_output": (hidden, hidden)}
+            shapes |= {f"{at}.attn_{one}": (hidden // heads * kv_heads, hidden) for one in "kv"}
+            shapes |= {f"{at}.ffn_gate": (inner, hidden), f"{at}.ffn_up": (inner, hidden), f"{at}.ffn_down": (hidden, inner)}
+            norms += [f"{at}.attn_norm", f"{at}.ffn_norm"]
+        for seed, (name, (rows, columns)) in enumerate(shapes.items()):
+            here = (special or {}).get(name, kind)
+            if here == gguf.GGMLQuantizationType.F32:
+                writer.add_tensor(f"{name}.weight", np.random.default_rng(seed).standard_normal((rows, columns)).astype("f4"))
+            else:
+                writer.add_tensor(f"{name}.weight", sane_blocks(here, rows, columns, seed), raw_dtype=here)
+        for seed, name in enumerate(norms):
+            gain = 1 + 0.1 * np.random.default_rng(100 + seed).standard_normal(hidden)
+            writer.add_tensor(f"{name}.weight", gain.astype(np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path
+
+    return write

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gguf
+import pytest
 from torch import Tensor, nn
 from transept_testing import CheckpointFormatConformance, QuantizerConformance
 
@@ -17,6 +19,15 @@ class TestBlocksAsAQuantizer(QuantizerConformance):
         name: {"type": name.upper()} for name in ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1")
     }
     odd_width = 40
+
+    @pytest.fixture(autouse=True)
+    def _its_own_products(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without native products that may be installed beside: those round activations, and models only get them from a load."""
+        installed = {dist.name for dist in importlib.metadata.distributions()}
+        families = (f"transept-{one.model_type}" for one in self.architectures.values())
+        served = {"transept-gguf", "transept-tokenizers", *families} & installed
+        monkeypatch.setenv("TRANSEPT_PLUGINS", ",".join(sorted(served)))
+
     bits = 9.0
 
     def packed(self, model: nn.Module, key: str | None = None) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def test_a_branch_on_values_is_refused_in_one_paragraph(tiny, tmp_path) -> None:
 
 class Differs(torch.nn.Linear):
     def forward(self, hidden_states):
-        return super().forward(hidden_states) + (1.0 if torch.compiler.is_exporting() else 0.0)
+        return super().forward(hidden_states) * (20.0 if torch.compiler.is_exporting() else 1.0)
 
 
 def test_numbers_that_differ_are_an_error_with_the_report(tiny, tmp_path) -> None:

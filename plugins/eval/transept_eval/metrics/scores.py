@@ -31,18 +31,18 @@ def top_5_accuracy(predictions: Any, references: Any) -> dict[str, float]:
 def log_loss(predictions: Any, references: Any) -> dict[str, float]:
     """Mean negative log likelihood, nats."""
     classes = np.arange(predictions.shape[1])
-    return {"log_loss": float(sklearn_metrics.log_loss(references, predictions.astype(np.float64), labels=classes))}
+    return {"log_loss": float(sklearn_metrics.log_loss(references, _probabilities("log_loss", predictions), labels=classes))}
 
 
 def brier_score(predictions: Any, references: Any) -> dict[str, float]:
     """Brier, 1950: the squared distance summed over all classes, 0 to 2."""
-    truth = np.eye(predictions.shape[1])[references]
+    predictions, truth = _probabilities("brier_score", predictions), np.eye(predictions.shape[1])[references]
     return {"brier_score": float(((predictions - truth) ** 2).sum(1).mean())}
 
 
 def calibration_error(predictions: Any, references: Any, *, bins: int = 15) -> dict[str, float]:
     """Expected calibration error of the likeliest class (Guo et al., arXiv:1706.04599, equation 3)."""
-    found = calibration_bins(predictions, references, bins)
+    found = calibration_bins(_probabilities("calibration_error", predictions), references, bins)
     total = sum(count for _, _, count in found)
     return {"calibration_error": float(sum(abs(sure - right) * count for sure, right, count in found) / total)}
 
@@ -56,6 +56,15 @@ def calibration_bins(predictions: Any, references: Any, bins: int) -> list[tuple
         (float(sure[inside].mean()), float(right[inside].mean()), int(inside.sum())) if inside.any() else (0.0, 0.0, 0)
         for inside in (place == number for number in range(bins))
     ]
+
+
+def _probabilities(name: str, predictions: Any) -> Any:
+    """float64, rows of sum 1 but for rounding."""
+    predictions = predictions.astype(np.float64)
+    sums = predictions.sum(1, keepdims=True)
+    if (predictions < 0).any() or (abs(sums - 1) > 1e-2).any():
+        raise InputError(f"`{name}` needs probabilities, of which each row's sum is 1. Apply a softmax to logits.")
+    return predictions / sums
 
 
 def _against_the_rest(name: str, predictions: Any, references: Any) -> tuple[Any, Any]:

@@ -1,0 +1,163 @@
+"""`torch.onnx.export(model, …, dynamic_axes=…)` as people write it, for every family: onnxruntime gives the model's numbers."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from transept.discovery import load_object, registry
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+ENCODER = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 56,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 66,
+}
+DECODER = {**ENCODER, "num_key_value_heads": 2, "pad_token_id": 0}
+HALVES = {f"{half}_{name}": size for half in ("encoder", "decoder") for name, size in (("layers", 2), ("attention_heads", 4))}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "albert": {**ENCODER, "embedding_size": 16},
+    "bart": {
+        "vocab_size": 97,
+        "d_model": 32,
+        "encoder_ffn_dim": 40,
+        "decoder_ffn_dim": 40,
+        "max_position_embeddings": 64,
+        **HALVES,
+    },
+    "bert": ENCODER,
+    "distilbert": {"vocab_size": 97, "dim": 32, "hidden_dim": 56, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 66},
+    "gemma2": {**DECODER, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8},
+    "gpt2": {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "gpt_neox": ENCODER,
+    "llama": DECODER,
+    "mistral": {**DECODER, "sliding_window": 6},
+    "qwen2": DECODER,
+    "qwen3": {**DECODER, "head_dim": 8},
+    "roberta": ENCODER,
+    "t5": {
+        "vocab_size": 97,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 56,
+        "num_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": 0,
+    },
+    "vit": {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 16}
+    | {"patch_size": 4},
+    "whisper": {"vocab_size": 97, "num_mel_bins": 6, "d_model": 32, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40}
+    | {"max_source_positions": 10, "max_target_positions": 40, "decoder_start_token_id": 3, "pad_token_id": 0, **HALVES},
+}
+SIZES = ((3, 9), (1, 4), (2, 17), (5, 3), (1, 30))
+QUICK = ("bert", "llama")
+OLD = ("albert", "bart", "bert", "distilbert", "gpt2", "gpt_neox", "roberta", "vit", "whisper")
+"""Families that the exporter torch had before (`dynamo=False`) knows every operator of; it has no RMS norm."""
+
+
+def made(family: str, task: str) -> Any:
+    record = registry.get("models", family)
+    torch.manual_seed(0)
+    return load_object(record.tasks[task], owner=family)(load_object(record.config, owner=family)(**CONFIGS[family])).eval()
+
+
+def example(family: str, batch: int, length: int) -> dict[str, Tensor]:
+    """What a family's base model needs, in the order of its `forward`."""
+    if family == "vit":
+        return {"pixel_values": torch.randn(batch, 3, 16, 16)}
+    if family == "whisper":
+        return {"input_features": torch.randn(batch, 6, 20), "decoder_input_ids": torch.randint(3, 97, (batch, length))}
+    ids = {"input_ids": torch.randint(3, 97, (batch, length))}
+    return {**ids, "decoder_input_ids": torch.randint(3, 97, (batch, length + 1))} if family in ("bart", "t5") else ids
+
+
+def axes(inputs: Mapping[str, Tensor]) -> dict[str, dict[int, str]]:
+    fixed = ("pixel_values", "input_features")
+    return {name: {0: "batch_size", **({} if name in fixed else {1: f"{name}_length"})} for name in inputs}
+
+
+def positional(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    """The inputs by position, None for what `forward` has between them: so does `dynamic_axes` count them."""
+    names = list(inspect.signature(model.forward).parameters)
+    return tuple(inputs.get(name) for name in names[: max(names.index(name) for name in inputs) + 1])
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters about themselves
+        yield
+    torch.set_num_threads(before)
+
+
+def check(family: str, task: str, tmp_path: Path, *, dynamo: bool) -> None:
+    model, inputs = made(family, task), example(family, 3, 9)
+    path = str(tmp_path / "model.onnx")
+    with torch.no_grad():
+        fields = [name for name, value in model(**inputs).items() if isinstance(value, Tensor)]
+    torch.onnx.export(
+        model,
+        positional(model, inputs),
+        path,
+        input_names=list(inputs),
+        output_names=fields,
+        dynamic_axes={**axes(inputs), fields[0]: {0: "batch_size"}},
+        dynamo=dynamo,
+    )
+    session = onnxruntime.InferenceSession(path)
+    assert [one.name for one in session.get_inputs()] == list(inputs)
+    assert [one.name for one in session.get_outputs()] == fields, "a plain export carries no cache"
+    for batch, length in SIZES:
+        given = example(family, batch, length)
+        with torch.no_grad():
+            expected = model(**given)
+        found = session.run(None, {name: value.numpy() for name, value in given.items()})
+        for name, value in zip(fields, found, strict=True):
+            scale = float(expected[name].abs().max())
+            torch.testing.assert_close(torch.from_numpy(value), expected[name], rtol=0, atol=1e-5 * scale)
+
+
+def test_every_family_is_here() -> None:
+    assert sorted(CONFIGS) == registry.keys("models")
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(family, marks=() if family in QUICK else (pytest.mark.slow,)) for family in CONFIGS]
+)
+def test_a_base_model_is_exported_for_any_batch_and_length(family: str, tmp_path: Path) -> None:
+    check(family, "base", tmp_path, dynamo=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt2", "gpt_neox"])
+def test_a_language_model_is_exported_for_any_batch_and_length(family: str, tmp_path: Path) -> None:
+    check(family, "causal_lm", tmp_path, dynamo=True)
+
+
+@pytest.mark.parametrize("family", OLD)
+def test_torchs_older_exporter_follows_too(family: str, tmp_path: Path) -> None:
+    check(family, "base", tmp_path, dynamo=False)
+
+
+def test_a_cache_is_among_the_outputs_where_it_is_asked_for() -> None:
+    ids = torch.randint(3, 97, (2, 6))
+    model = made("llama", "causal_lm")
+    plain = torch.export.export(model, (ids,), strict=False).module()(ids)
+    asked = torch.export.export(model, (ids,), {"use_cache": True}, strict=False).module()(ids, use_cache=True)
+    assert plain.get("past_key_values") is None
+    assert asked.past_key_values.get_seq_length() == 6
+    assert model(ids).past_key_values.get_seq_length() == 6
