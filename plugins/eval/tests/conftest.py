@@ -68,15 +68,25 @@ def checkpoints(tmp_path_factory):
         if name == "llama":
             tokenizer = byte_bpe()
             pytest.importorskip("transept_llama")
-            config = transept.LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=2, max_position_embeddings=128, **SMALL)
+            config = transept.LlamaConfig(
+                vocab_size=len(tokenizer), num_key_value_heads=2, max_position_embeddings=128, **SMALL
+            )
             model = transept.AutoModelForCausalLM.from_config(config)
         elif name == "bart":
             tokenizer = byte_bpe()
             pytest.importorskip("transept_bart")
             sizes = {f"{side}_{field}": 2 for side in ("encoder", "decoder") for field in ("layers", "attention_heads")}
             sizes |= {"encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "d_model": 32, "max_position_embeddings": 128}
-            ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2, "forced_eos_token_id": 2}
-            model = transept.AutoModelForSeq2SeqLM.from_config(transept.BartConfig(vocab_size=len(tokenizer), init_std=0.5, **sizes, **ids))
+            ids = {
+                "pad_token_id": 0,
+                "bos_token_id": 1,
+                "eos_token_id": 2,
+                "decoder_start_token_id": 2,
+                "forced_eos_token_id": 2,
+            }
+            model = transept.AutoModelForSeq2SeqLM.from_config(
+                transept.BartConfig(vocab_size=len(tokenizer), init_std=0.5, **sizes, **ids)
+            )
         else:
             tokenizer = wordpiece()
             pytest.importorskip("transept_bert")

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from transept_eval import metric_names
+from transept_eval.metrics.entities import entities_of
 
 from transept import load_metric
 from transept.discovery import registry
-from transept_eval import metric_names
-from transept_eval.metrics.entities import entities_of
 
 OURS = [0, 1, 1, 0, 1, 0, 1, 1]
 TRUE = [0, 1, 0, 0, 1, 1, 1, 0]  # of class 1: 3 right, 5 said, 4 true
@@ -77,9 +77,9 @@ def test_calibration_bins_hold_their_upper_end():
     [("mse", (1 + 0 + 4) / 3), ("mae", 1.0), ("r2", 1 - 5 / 2), ("pearson", 0.5), ("spearman", 0.5)],
 )
 def test_values(name, value):
-    assert load_metric(name)([2.0, 2.0 + 1e-12, 5.0] if name == "mse" else [2.0, 2.0, 5.0], [1.0, 2.0, 3.0])[name] == pytest.approx(
-        {"pearson": math.sqrt(3) / 2, "spearman": math.sqrt(3) / 2}.get(name, value)
-    )
+    assert load_metric(name)([2.0, 2.0 + 1e-12, 5.0] if name == "mse" else [2.0, 2.0, 5.0], [1.0, 2.0, 3.0])[
+        name
+    ] == pytest.approx({"pearson": math.sqrt(3) / 2, "spearman": math.sqrt(3) / 2}.get(name, value))
 
 
 @pytest.mark.parametrize("shift", [True, False])
@@ -117,7 +117,12 @@ def test_whole_entities_count():
     true = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC"]]
     ours = [["B-PER", "O", "O", "B-LOC"], ["O", "B-PER"]]  # one of three found, one of three true
     found = load_metric("seqeval")(ours, true)
-    assert found == {"precision": pytest.approx(1 / 3), "recall": pytest.approx(1 / 3), "f1": pytest.approx(1 / 3), "accuracy": 4 / 6}
+    assert found == {
+        "precision": pytest.approx(1 / 3),
+        "recall": pytest.approx(1 / 3),
+        "f1": pytest.approx(1 / 3),
+        "accuracy": 4 / 6,
+    }
 
 
 def test_rouge():

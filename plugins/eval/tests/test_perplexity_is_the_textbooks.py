@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from transept_eval.tasks.language_modeling import windows_of
 
 from transept import AutoModelForCausalLM, AutoTokenizer, evaluate
 from transept.errors import InputError
-from transept_eval.tasks.language_modeling import windows_of
 
 TEXT = (
     "Anna Schmidt works for the river bank in Hamburg. My name is Wolfgang and I live in Berlin; Maria lives in Rome, near the town "
@@ -38,7 +38,9 @@ def test_a_text_longer_than_the_window(checkpoints, write, window, stride, batch
     assert found.task == "language-modeling"
     assert found.metrics["nll"] == pytest.approx(expected, rel=1e-5)
     assert found.metrics["perplexity"] == pytest.approx(math.exp(expected), rel=1e-5)
-    assert found.metrics["bits_per_byte"] == pytest.approx(expected * (len(ids) - 1) / math.log(2) / len(TEXT.encode()), rel=1e-5)
+    assert found.metrics["bits_per_byte"] == pytest.approx(
+        expected * (len(ids) - 1) / math.log(2) / len(TEXT.encode()), rel=1e-5
+    )
     assert found.settings["scored tokens"] == f"{len(ids) - 1:,}"
 
 
