@@ -149,17 +149,10 @@ def evaluation_loop(
         if loss is not None:
             loss = trainer.gather_function(loss.detach().float().reshape(1).repeat(size))
             losses.add(loss)
-        if shown is not None:
-            shown = trainer.gather_function(accelerator.pad_across_processes(shown, dim=1, pad_index=FILL))
-        if truth is not None:
-            truth = accelerator.pad_across_processes(truth, dim=1, pad_index=FILL)
-        if logits is not None:
-            logits = accelerator.pad_across_processes(logits, dim=1, pad_index=FILL)
-            if trainer.preprocess_logits_for_metrics is not None:
-                logits = trainer.preprocess_logits_for_metrics(logits, truth)
-            logits = trainer.gather_function(logits)
-        if truth is not None:
-            truth = trainer.gather_function(truth)
+        logits, truth, shown = (None if one is None else _one_width(trainer, one) for one in (logits, truth, shown))
+        if logits is not None and trainer.preprocess_logits_for_metrics is not None:
+            logits = trainer.preprocess_logits_for_metrics(logits, truth)
+        logits, truth, shown = (None if one is None else trainer.gather_function(one) for one in (logits, truth, shown))
         seen += loss.shape[0] if loss is not None else size * args.world_size
         trainer.callback_handler.call("on_prediction_step")
         if args.batch_eval_metrics and trainer.compute_metrics is not None and logits is not None and truth is not None:
@@ -196,6 +189,11 @@ def evaluation_loop(
     data = getattr(loader, "dataset", None)
     samples = len(data) if has_length(data) else seen
     return EvalLoopOutput(every_prediction, every_label, prefixed, samples)
+
+
+def _one_width(trainer: Trainer, value: Any) -> Any:
+    """Processes may have batches of different lengths: they are filled before they are gathered."""
+    return trainer.accelerator.pad_across_processes(value, dim=1, pad_index=FILL)
 
 
 def _mean_loss(losses: Any, filtered: bool) -> float:

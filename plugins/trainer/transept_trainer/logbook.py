@@ -64,9 +64,9 @@ def draw_losses(history: list[dict[str, Any]]) -> bytes | None:
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for name, value in entry.items():
-            if (name == "loss" or name.endswith("_loss")) and name != "train_loss" and isinstance(value, int | float):
-                if math.isfinite(value):
-                    curves.setdefault("training" if name == "loss" else name, []).append((entry.get("step", 0), value))
+            is_loss = (name == "loss" or name.endswith("_loss")) and name != "train_loss"
+            if is_loss and isinstance(value, int | float) and math.isfinite(value):
+                curves.setdefault("training" if name == "loss" else name, []).append((entry.get("step", 0), value))
     if max(map(len, curves.values()), default=0) < 2:
         return None
     import pygal

@@ -144,9 +144,9 @@ class Trainer:
             raise ConfigError("`optimizers` and `optimizer_cls_and_kwargs` exclude each other: give one.")
         if self.model_init is not None and any(self._given):
             raise ConfigError("`model_init` and `optimizers` exclude each other: an optimizer belongs to one model.")
-        if args.batch_eval_metrics and self.compute_metrics is not None:
-            if "compute_result" not in inspect.signature(self.compute_metrics).parameters:
-                raise ConfigError("`batch_eval_metrics` calls `compute_metrics` with `compute_result`: give it that argument.")
+        by_batch = args.batch_eval_metrics and self.compute_metrics is not None
+        if by_batch and "compute_result" not in inspect.signature(self.compute_metrics).parameters:
+            raise ConfigError("`batch_eval_metrics` calls `compute_metrics` with `compute_result`: give it that argument.")
         if self.optimizer is None and self.optimizer_cls_and_kwargs is None:
             optimizer_and_options(args)  # a name that nobody offers is an error now, not after the data was prepared
         for data, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
