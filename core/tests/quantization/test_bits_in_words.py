@@ -42,3 +42,11 @@ def test_three_bits_straddle_words_as_gptq_has_them():
     values = torch.zeros(32, dtype=torch.uint8)
     values[10], values[21] = 0b110, 0b011
     assert pack_bits(values, 3).tolist() == [-(1 << 31), 1 - (1 << 31), 0b01]
+
+
+def test_a_single_word_can_be_packed_along_the_first_dim():
+    values = torch.arange(64, dtype=torch.uint8).view(8, 8) % 16
+    packed = pack_bits(values, 4, 0)
+    assert packed.shape == (1, 8)
+    assert torch.equal(unpack_bits(packed, 4, 8, 0), values)
+    assert torch.equal(unpack_bits(packed[:, 2:5], 4, 8, 0), values[:, 2:5])

@@ -39,7 +39,8 @@ def pack_bits(values: Tensor, bits: int, dim: int = -1) -> Tensor:
 
 def unpack_bits(packed: Tensor, bits: int, count: int, dim: int = -1) -> Tensor:
     """The first `count` values along a dim of int32 words, as uint8."""
-    stream = packed.movedim(dim, -1).contiguous().view(torch.uint8)
+    # a dim of one word counts as contiguous whatever its stride, and could not be seen as bytes
+    stream = packed.movedim(dim, -1).clone(memory_format=torch.contiguous_format).view(torch.uint8)
     width, size = 8 // gcd(8, bits), bits // gcd(8, bits)
     groups = F.pad(stream, (0, -stream.shape[-1] % size)).unflatten(-1, (-1, size))
     values = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -63,7 +65,7 @@ class GPTQCalibration:
         groups = int(group_of.max()) + 1
         scales, zeros = (torch.empty(groups, len(weight), device=weight.device) for _ in range(2))
         starts = [0, *(torch.nonzero(group_of[1:] != group_of[:-1]).flatten() + 1).tolist(), columns]
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in pairwise(starts):
             scale, zero = self._grid(weight[:, start:end])
             scales[group_of[start]], zeros[group_of[start]] = scale, zero
             for first in range(start, end, _BLOCK):
