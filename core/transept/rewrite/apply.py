@@ -178,6 +178,8 @@ def _fill(old: nn.Module, new: nn.Module, taken: tuple[str, ...], given: tuple[s
         if slots[name] is not held[name]:
             set_tensor(new, name, held[name])
     _move_buffers(old, new)
+    if hasattr(old, "compute_dtype") and hasattr(new, "compute_dtype"):  # packed, both: one is a faster form of the other
+        new.compute_dtype = old.compute_dtype
     for name in taken:
         set_tensor(old, name, held[name].detach().to("meta"))
 
