@@ -50,10 +50,7 @@ def _model_class(base: Any) -> Any:
 
         def _get_backend(self, config: Any, backend: str = "default", trust_remote_code: bool | None = False) -> None:
             own = "seq2seq" if config.is_encoder_decoder else "causal"
-            self.backend = own if backend == "default" else backend
-            self.AUTO_MODEL_CLASS = (
-                transept.AutoModelForSeq2SeqLM if self.backend == "seq2seq" else transept.AutoModelForCausalLM
-            )
+            super()._get_backend(config, backend=own if backend == "default" else backend)
 
         def _create_model(
             self,
@@ -89,7 +86,8 @@ def _model_class(base: Any) -> Any:
             if isinstance(options.get("rewrites"), str):
                 options["rewrites"] = tuple(options["rewrites"].split("+"))
             # a quantized checkpoint says so in its own configuration, which is read with it
-            self._model = self.AUTO_MODEL_CLASS.from_pretrained(pretrained, dtype=dtype, **where, **options)
+            door = transept.AutoModelForSeq2SeqLM if self.backend == "seq2seq" else transept.AutoModelForCausalLM
+            self._model = door.from_pretrained(pretrained, dtype=dtype, **where, **options)
             if peft:
                 from peft import PeftModel
 
