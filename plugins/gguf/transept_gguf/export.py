@@ -171,14 +171,14 @@ def _float_kind(name: str, tensor: Tensor) -> BlockType:
 def _stored(origin: GGUFModel | None, name: str, kind: BlockType, value: Callable[[], Tensor], table: Any) -> TensorInfo | None:
     """The origin's own tensor, where it is of this type and the model's is what was read of it: its bytes are kept then.
 
-    A map may round (a gain is stored with 1 added), so the way back alone would not always find the same bits.
+    A map may round (a gain is stored with 1 added), and a load in half precision does: the way back would find other bits.
     """
     info = origin.tensors.get(name) if origin is not None else None
     if info is None or info.kind is not kind or kind.dtype is None:
         return None
     (read,) = table.convert({name: info.raw().view(kind.dtype).view(info.shape)}).values()
-    held = value().to(read.dtype)
-    return info if held.shape == read.shape and torch.equal(held.cpu(), read) else None
+    held = value()
+    return info if held.shape == read.shape and torch.equal(held.cpu(), read.to(held.dtype)) else None
 
 
 def _is_known(name: str, row: Architecture) -> bool:
