@@ -278,7 +278,11 @@ class ExporterSpec(Record):
     """A format that models are exported to: `onnx`, …"""
 
     export: LazyRef
+    """`export(model, folder, *, cache=None, quantize=None, opset_version=None, tolerance, tokenizer=None) -> report`: writes a loaded
+    model, checks what it wrote against the model, and returns what `str` turns into words. A keyword that means nothing to the
+    format is refused where it is not None."""
     suffix: str
+    """Of the files: `.onnx`."""
 
 
 class PlacementSpec(Record):

@@ -103,6 +103,9 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "SequenceFeatureExtractor",
         "data": "default_data_collator DefaultDataCollator",
         "eval": "evaluate load_metric make_compute_metrics",
+        "onnx": "export_onnx ORTModelForCausalLM ORTModelForSeq2SeqLM ORTModelForFeatureExtraction ORTModelForSequenceClassification "
+        "ORTModelForTokenClassification ORTModelForQuestionAnswering ORTModelForMaskedLM ORTModelForMultipleChoice "
+        "ORTModelForImageClassification",
         "tokenizers": "PreTrainedTokenizerFast TokenizersBackend PreTrainedTokenizer PreTrainedTokenizerBase LlamaTokenizer "
         "LlamaTokenizerFast BatchEncoding AddedToken",
     },
