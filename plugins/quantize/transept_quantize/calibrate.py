@@ -121,10 +121,10 @@ def _stacks(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
     """The outermost lists of equal layers, in the order of the model."""
     inside: list[str] = []
     for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) and not any(path.startswith(f"{outer}.") for outer in inside):
-            if len({type(layer) for layer in module}) == 1:
-                inside.append(path)
-                yield path, module
+        nested = any(path.startswith(f"{outer}.") for outer in inside)
+        if isinstance(module, nn.ModuleList) and not nested and len({type(layer) for layer in module}) == 1:
+            inside.append(path)
+            yield path, module
 
 
 def _calibrate_stack(
@@ -143,7 +143,7 @@ def _calibrate_stack(
     for index, layer in enumerate(stack):
         mine = {one: linear for one, linear in linears.items() if one.startswith(f"{path}.{index}.")}
 
-        def through(layer: nn.Module = layer, index: int = index) -> list[Tensor]:
+        def through(layer: nn.Module = layer, index: int = index, states: list[Tensor] = states) -> list[Tensor]:
             given = [(state, *calls[number][index][1:]) for number, state in enumerate(states)]
             return [_first(layer(state, *args, **kwargs)) for state, args, kwargs in given]
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from transept_cli.console import err, load_progress, out, size_of
+from transept_cli.loading import ModelArgument, RevisionOption, load_tokenizer, own_task, task_class
 
 from transept.errors import InputError, QuantizationError, SaveError, TokenizerError
 from transept.files import atomic_write_text
 from transept.quantization import chosen_quantizers
-from transept_cli.console import err, load_progress, out, size_of
-from transept_cli.loading import ModelArgument, RevisionOption, load_tokenizer, own_task, task_class
 
 from .calibrate import calibrate
 from .report import Outcome, report

@@ -58,7 +58,7 @@ def report(
         "",
         "| | before | after | change |",
         "|---|---|---|---|",
-        f"| weights | {size_of(before.bytes)} | {size_of(after.bytes)} | {after.bytes / before.bytes:.3f} × |",
+        f"| weights | {size_of(before.bytes)} | {size_of(after.bytes)} | times {after.bytes / before.bytes:.3f} |",
         f"| bytes a parameter | {before.bytes / before.parameters:.2f} | {after.bytes / before.parameters:.2f} | |",
         f"| perplexity ({tokens:,} tokens) | {_number(before.perplexity)} | {_number(after.perplexity)} | {change} |",
         "",
