@@ -26,6 +26,11 @@ from transept.errors import InputError
         ({"documents": torch.zeros(2, 4, dtype=torch.long), "query_offset": 1}, "a key for each query"),
         ({"bias": torch.zeros(2, 1, 4, 3)}, r"`bias` has shape \(2, 1, 4, 3\)"),
         ({"bias": torch.zeros(2, 1, 4, 4, dtype=torch.long)}, "`bias` is torch.int64"),
+        ({"keep": torch.ones(2, 4) > 0, "documents": torch.zeros(3, 4, dtype=torch.long)}, "for 2 and for 3 sequences"),
+        (
+            {"kind": "prefix", "prefix_length": torch.ones(3).long(), "bias": torch.zeros(2, 1, 4, 4)},
+            "for 3 and for 2 sequences",
+        ),
     ],
     ids=str,
 )

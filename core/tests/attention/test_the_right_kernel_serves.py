@@ -266,6 +266,32 @@ def test_a_mask_for_other_lengths_is_refused():
             Attention()(query, query, query, mask=mask)
 
 
+def test_values_of_another_length_than_the_keys_are_refused():
+    query, key = torch.randn(1, 2, 1, 8), torch.randn(1, 2, 5, 8)
+    with pytest.raises(InputError, match="with 4 values"):
+        Attention("sdpa")(query, key, key[:, :, :4], mask=MaskSpec.causal(1, 5))
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("heads", [2, 4])
+def test_a_bias_for_other_heads_is_refused(name, queries, heads):
+    """With grouped heads and one query, it would fit the rows and heads together."""
+    query, key = torch.randn(2, 8, queries, 16), torch.randn(2, 2, 5, 16)
+    for bias in (torch.zeros(2, heads, queries, 5), torch.zeros(heads, queries, 5)):
+        with pytest.raises(InputError, match=f"for {heads} heads, and there are 8"):
+            Attention(name)(query, key, key, mask=MaskSpec.causal(queries, 5, bias=bias))
+
+
+def test_a_layer_with_a_softcap_refuses_before_its_first_request():
+    attention = Attention(softcap=True)
+    for each in (attention, copy.deepcopy(attention), pickle.loads(pickle.dumps(attention))):
+        with pytest.raises(AttentionError, match="`sdpa` cannot serve this layer: it lacks a `softcap`"):
+            each.use("sdpa")
+        assert each.implementation == "auto"
+        each.use("eager")
+
+
 def test_a_kernel_called_by_hand_ignores_nothing():
     from transept.attention.sdpa import sdpa_attention
 
@@ -281,13 +307,17 @@ def test_a_kernel_called_by_hand_ignores_nothing():
         {"keep": torch.ones(3, 4, dtype=torch.bool)},
         {"documents": torch.zeros(3, 4, dtype=torch.long)},
         {"bias": torch.zeros(3, 1, 4, 4)},
+        {"kind": "prefix", "prefix_length": torch.ones(3, dtype=torch.long)},
     ],
-    ids=lambda parts: next(iter(parts)),
+    ids=lambda parts: list(parts)[-1],
 )
 def test_a_mask_for_another_batch_is_refused(parts):
     query = torch.randn(2, 2, 4, 8)
-    mask = MaskSpec.causal(4, **parts)
+    parts = {"kind": "causal", **parts}
+    mask = MaskSpec(query_length=4, key_length=4, **parts)
     with pytest.raises(InputError, match="for 3 sequences, and there are 2"):
         Attention()(query, query, query, mask=mask)
-    one = MaskSpec.causal(4, **{name: tensor[:1] for name, tensor in parts.items()})
+    one = MaskSpec(
+        query_length=4, key_length=4, **{name: tensor[:1] if name != "kind" else tensor for name, tensor in parts.items()}
+    )
     assert torch.equal(Attention("sdpa")(query, query, query, mask=one)[0].isfinite(), torch.ones_like(query).bool())

@@ -273,7 +273,13 @@ def test_an_encoder_decoder_cache_is_two(states):
     cache.update(*states(4), 0)
     assert cache.get_mask_sizes(2, 0) == (6, 4)
     cache.batch_repeat_interleave(3)
+    before = cache[0]
     cache.reorder_cache(torch.tensor([5, 4, 3, 2, 1, 0]))
+    assert all(torch.equal(part, old.flip(0)) for part, old in zip(cache[0], before, strict=True))
+    before = [part.clone() for part in cache[0]]
+    cache.reorder_cache(torch.tensor([2, 1, 0, 3, 4, 5]), 2)  # rows of a prompt, whose first two tokens are alike
+    assert torch.equal(cache[0][0][0, :, 2:], before[0][2, :, 2:])
+    assert torch.equal(cache[0][2], before[2][[2, 1, 0, 3, 4, 5]])
     cache.crop(-1)
     assert [part.shape for part in cache[0]] == [(6, 2, 3, 4)] * 2 + [(6, 2, 9, 4)] * 2
     again = pytree.tree_map(lambda leaf: leaf + 1, cache)

@@ -6,6 +6,8 @@ import torch
 pytest.importorskip("transept_testing")
 from transept_testing import CacheConformance
 
+from transept.cache import DynamicCache, EncoderDecoderCache
+
 MIXED = {"sliding_window": 20, "layer_types": ["sliding_attention", "full_attention"]}
 
 
@@ -28,6 +30,16 @@ class TestSliding(CacheConformance):
 
 class TestSlidingBesideFull(TestSliding):
     config = MIXED
+
+
+class TestEncoderDecoder(CacheConformance):
+    """The decoder's own tokens; what is kept of the encoder follows the rows."""
+
+    def make_cache(self, length, batch):
+        cross = DynamicCache()
+        for layer_idx in range(2):
+            cross.update(torch.zeros(batch, 2, 3, 8), torch.zeros(batch, 2, 3, 8), layer_idx)
+        return EncoderDecoderCache(DynamicCache(self.model_config()), cross)
 
 
 class TestStatic(CacheConformance):

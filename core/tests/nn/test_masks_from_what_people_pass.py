@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transept.attention import MaskSpec
+from transept.attention import Attention, MaskSpec
 from transept.cache import DynamicCache, StaticCache
 from transept.errors import InputError
 from transept.nn import decoder_mask, position_ids_from
@@ -74,8 +74,19 @@ def test_a_whole_mask_is_the_whole_mask():
     assert mask.kind == "bidirectional"
     assert mask.sliding_window is None
     assert torch.equal(mask.bias, whole)
-    added = decoder_mask(hidden().bfloat16(), torch.zeros(1, 1, 4, 4))
-    assert added.bias.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_lowest_number_hides_whatever_the_models_dtype(dtype, given):
+    whole = torch.zeros(2, 1, 4, 4, dtype=given)
+    whole[0, :, 1] = torch.finfo(given).min
+    mask = decoder_mask(hidden().to(dtype), whole)
+    query = torch.randn(2, 2, 4, 8).to(dtype)
+    for name in ("eager", "sdpa"):
+        found, _ = Attention(name)(query, query, query, mask=mask)
+        assert (found[0, :, 1] == 0).all()
+        assert torch.isfinite(found).all()
 
 
 def test_a_mask_spec_stands_for_itself():

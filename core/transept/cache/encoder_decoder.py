@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .base import Cache
+from .base import Cache, CacheLayer
 
 __all__ = ["EncoderDecoderCache"]
 
@@ -25,6 +25,11 @@ class EncoderDecoderCache(Cache):
         filled = range(len(cross_attention_cache))
         self.is_updated: dict[int, bool] = {index: cross_attention_cache.get_seq_length(index) > 0 for index in filled}
         """By layer: the encoder's keys and values are in `cross_attention_cache`."""
+
+    @property
+    def layers(self) -> list[CacheLayer]:  # type: ignore[override]
+        """The decoder's own tokens'."""
+        return self.self_attention_cache.layers
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, cache_kwargs: Mapping[str, Any] | None = None
