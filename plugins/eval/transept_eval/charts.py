@@ -235,4 +235,4 @@ def _cut(label: str, most: int = 30) -> str:
 
 def _number(value: float) -> str:
     """Short, without trailing zeros."""
-    return f"{value:.4g}" if abs(value) < 10000 else f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"

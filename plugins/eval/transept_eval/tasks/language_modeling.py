@@ -8,6 +8,7 @@ before it and is not scored; a tokenizer that begins with a special token gives 
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -157,7 +158,12 @@ def _hardest(job: Job, rows: list[list[int]], found: list[Any]) -> Table:
     places.sort(key=lambda each: -each[0])
     decode = job.tokenizer.decode
     shown = [
-        ["…" + decode(rows[row][max(0, token - 12) : token])[-70:], decode([rows[row][token]]), value]
+        # in quotes, as JSON has it: many a token is a space or the end of a line
+        [
+            "…" + decode(rows[row][max(0, token - 12) : token])[-70:],
+            json.dumps(decode([rows[row][token]]), ensure_ascii=False),
+            value,
+        ]
         for value, row, token in places[:15]
     ]
     return Table("Least expected tokens", ("after", "came", "nats"), shown)
