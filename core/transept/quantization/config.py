@@ -68,7 +68,7 @@ class QuantizationConfig(BaseModel):
             QuantizationError: others that say how the weights are stored differ.
         """
         here, there = self.to_dict(), other.to_dict()
-        said = [name for name in type(self).model_fields if name not in self.loading_fields and there[name] is not None]
+        said = [name for name in type(self).model_fields if name not in self.loading_fields and there.get(name) is not None]
         differ = [name for name in said if here[name] != there[name]]
         if differ:
             words = ", ".join(f"{name}={here[name]!r} and not {there[name]!r}" for name in differ)

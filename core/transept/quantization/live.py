@@ -34,9 +34,12 @@ def dequantize(model: Any) -> None:
     Raises:
         QuantizationError: the model is not quantized. RewriteError: its quantizer cannot unpack.
     """
-    keys = [applied.key for applied in applied_to(model) if applied.rewrite.packs]
-    if not keys:
+    packed = [(applied.key, applied.path) for applied in applied_to(model) if applied.rewrite.packs]
+    if not packed:
         raise QuantizationError("The model is not quantized, so there is nothing to dequantize.")
-    for key in reversed(list(dict.fromkeys(keys))):
+    dtype = model.dtype
+    for key in reversed(list(dict.fromkeys(key for key, _ in packed))):
         undo(model, key)
+    for _, path in packed:  # packed weights may know the dtype that they were made from, and not the model's
+        model.get_submodule(path).to(dtype)
     model.config.quantization_config = None

@@ -193,6 +193,10 @@ class QuantizerSuite(Conformance, standard=True):
         config_class = load_object(registry.get("models", one.model_type).config, owner=one.model_type)
         model = self.model_class(name)(config_class(**one.make(width or self.width)))
         fill(model)
+        with torch.no_grad():
+            for path, parameter in model.named_parameters():
+                if path.endswith("Attention.q.weight"):  # T5 does not scale its scores: its queries are small
+                    parameter.mul_(model.config.d_kv**-0.5)
         return model.eval()
 
     def quantize(self, kind: Any, folder: Path, quantization: Any, **options: Any) -> Any:
