@@ -540,7 +540,9 @@ class Trainer:
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """The model that `model_init` makes. Raises: InputError when that is none."""
         assert self.model_init is not None
-        made = self.model_init(trial) if len(inspect.signature(self.model_init).parameters) == 1 else self.model_init()
+        takes = inspect.signature(self.model_init).parameters.values()
+        asks = any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in takes)
+        made = self.model_init(trial) if asks else self.model_init()
         if not isinstance(made, nn.Module):
             raise InputError(f"`model_init` returned a `{type(made).__name__}` and no model.")
         return made
