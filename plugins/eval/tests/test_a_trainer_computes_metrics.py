@@ -68,3 +68,29 @@ def test_names_that_two_metrics_have():
     logits, labels = np.eye(3)[[[1, 2, 0]]], np.array([[1, 2, 0]])
     found = make_compute_metrics("seqeval", "accuracy", id2label={0: "O", 1: "B-A", 2: "I-A"})(prediction(logits, labels))
     assert set(found) == {"precision", "recall", "f1", "seqeval_accuracy", "accuracy_accuracy"}
+
+
+@pytest.mark.parametrize("library", ["transept", "transformers"])
+def test_a_real_trainer(checkpoints, tmp_path, library):
+    """Its numbers are those of `evaluate` on the same examples."""
+    made = transept if library == "transept" else pytest.importorskip(library)
+    if library == "transept":
+        pytest.importorskip("transept_trainer")
+    folder = checkpoints("two")
+    texts = ["the quick brown fox", "maria lives in rome", "humidity", "my name is wolfgang", "anna works"]
+    labels = [0, 1, 1, 0, 1]
+    tokenizer = made.AutoTokenizer.from_pretrained(folder)
+    examples = [{**tokenizer(text), "label": label} for text, label in zip(texts, labels, strict=True)]
+    trainer = made.Trainer(
+        model=made.AutoModelForSequenceClassification.from_pretrained(folder),
+        args=made.TrainingArguments(
+            output_dir=str(tmp_path), per_device_eval_batch_size=2, report_to="none", disable_tqdm=True, use_cpu=True
+        ),
+        eval_dataset=examples,
+        processing_class=tokenizer,
+        compute_metrics=make_compute_metrics("accuracy", "f1", "log_loss"),
+    )
+    found = trainer.evaluate()
+    rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
+    expected = transept.evaluate(folder, rows, metrics=["accuracy", "f1", "log_loss"]).metrics
+    assert {name: found[f"eval_{name}"] for name in expected} == pytest.approx(expected, rel=1e-4)

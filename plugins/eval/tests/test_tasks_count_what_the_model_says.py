@@ -220,3 +220,27 @@ def test_a_limit_takes_the_first_and_progress_is_told(checkpoints):
     found = evaluate(checkpoints("two"), rows, limit=5, batch_size=2, progress=lambda done, total: told.append((done, total)))
     assert found.examples == 5
     assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_model_of_the_peer(checkpoints):
+    transformers = pytest.importorskip("transformers")
+    folder = checkpoints("two")
+    rows = [{"text": text, "label": place % 2} for place, text in enumerate(SENTENCES)]
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    found = evaluate(theirs, rows, tokenizer=transformers.AutoTokenizer.from_pretrained(folder))
+    assert found.metrics == pytest.approx(evaluate(folder, rows).metrics, rel=1e-4)
+
+
+def test_a_dataset_of_the_library_datasets(checkpoints):
+    datasets = pytest.importorskip("datasets")
+    rows = [{"text": text, "label": place % 2} for place, text in enumerate(SENTENCES)]
+    found = evaluate(checkpoints("two"), datasets.Dataset.from_list(rows))
+    assert found.metrics == evaluate(checkpoints("two"), rows).metrics
+
+
+def test_a_long_text_in_a_table_and_lines_of_other_systems(checkpoints, write):
+    table = 'text,label\r\n"' + "fox " * 50000 + '\r\nand dog",ham\r\n\r\nthe\u2028dog,spam\r\n'
+    found = evaluate(checkpoints("two"), write("t.csv", table))
+    assert [row["label"] for row in found.predictions] == ["ham", "spam"]
+    assert found.predictions[1]["text"] == "the\u2028dog"
+    assert "1 of 2 texts were cut" in " ".join(found.notes)

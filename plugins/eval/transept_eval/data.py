@@ -118,6 +118,7 @@ def _json(text: str, file: Path) -> list[Example]:
 
 
 def _table(text: str, delimiter: str, file: Path) -> list[Example]:
+    longest = csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a document may be one value
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header = next(reader)
@@ -133,6 +134,8 @@ def _table(text: str, delimiter: str, file: Path) -> list[Example]:
                 found.append(dict(zip(header, row, strict=True)))
     except csv.Error as error:
         raise InputError(f"`{file}`, line {reader.line_num}: {error}.") from error
+    finally:
+        csv.field_size_limit(longest)
     return found
 
 

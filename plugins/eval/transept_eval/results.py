@@ -83,8 +83,8 @@ class Evaluation:
 
     def to_markdown(self, pictures: Mapping[str, str] | None = None) -> str:
         """The report in Markdown. `pictures` leads from a chart's title to its file; without it charts are left out."""
-        blocks = [f"# {self.task}: {self.model} on {self.dataset}", self._summary()]
-        blocks += [f"> {note}" for note in self.notes]
+        blocks = [f"# {self.task}: {escape(self.model, quote=False)} on {escape(self.dataset, quote=False)}", self._summary()]
+        blocks += [f"> {escape(note, quote=False)}" for note in self.notes]
         blocks += ["## Metrics", _markdown_table(("metric", "value"), [(f"`{n}`", shown(v)) for n, v in self.metrics.items()])]
         if pictures is not None:
             for chart in self.charts:

@@ -111,16 +111,16 @@ def _negative_log_likelihoods(job: Job, rows: list[list[int]], window: int, stri
 
 
 def _scores(model: Any, ids: Tensor, scored: int) -> Tensor:
-    """Negative log likelihoods of the last `scored` tokens, float64 (batch, scored)."""
+    """Negative log likelihoods of the last `scored` tokens, float32 (batch, scored)."""
     takes = inspect.signature(model.forward).parameters
     options: dict[str, Any] = {"use_cache": False} if "use_cache" in takes else {}
     if "logits_to_keep" in takes:
         options["logits_to_keep"] = scored + 1
     logits = model(ids, **options).logits[:, -scored - 1 : -1]  # (batch, scored, vocab): each is for the token after it
     targets = ids[:, -scored:]
-    # row by row, for float64 of a whole batch over a large vocabulary takes gigabytes
+    # row by row, for float32 of a whole batch over a large vocabulary takes gigabytes
     rows = [
-        torch.nn.functional.cross_entropy(row.double(), target, reduction="none")
+        torch.nn.functional.cross_entropy(row.float(), target, reduction="none")
         for row, target in zip(logits, targets, strict=True)
     ]
     return torch.stack(rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transept_pipelines.model_inputs import knows_characters
 
 from transept.errors import InputError, shorten
 
@@ -23,6 +24,8 @@ _COLUMNS = {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags", "labels"
 def token_classification(job: Job, *, max_length: int | None = None) -> Outcome:
     """Examples need the columns `tokens`, a list of words, and `tags`, a name or number for each. A word has the tag of its first
     token; a word past the model's length counts as `O`."""
+    if not knows_characters(job.tokenizer):
+        raise InputError("Tags are of words, and this tokenizer does not say which word a token is of: use the fast one.")
     columns = job.columns(_COLUMNS)
     words = columns.values("tokens", job.examples)
     wanted = _tags(columns.values("tags", job.examples), words, job, columns.name("tokens"), columns.name("tags"))
