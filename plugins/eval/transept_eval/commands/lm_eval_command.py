@@ -27,6 +27,8 @@ def lm_eval_command(
     A task is the name of one that the harness brings, or a YAML file of your own.
     """
     arguments = list(context.args)
+    if model.startswith("-"):
+        raise typer.BadParameter(f"the model comes first, and here it is `{model}`: put it before the harness's own options.")
     if model in _OWN_COMMANDS:
         _hand_over([model, *arguments])
         return
