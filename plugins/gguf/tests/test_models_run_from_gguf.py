@@ -32,7 +32,7 @@ def peers_logits(tensors: dict[str, np.ndarray], **config: Any) -> torch.Tensor:
 
 
 def logits(path: Path, **options: Any) -> torch.Tensor:
-    model = AutoModelForCausalLM.from_pretrained(path, **options)
+    model = AutoModelForCausalLM.from_pretrained(path, automatic_rewrites=False, **options)
     with torch.no_grad():
         return model(IDS).logits
 
@@ -120,7 +120,9 @@ def test_saved_as_safetensors_the_peer_opens_it(tiny: Any, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_smollm2_answers(smollm2: Path) -> None:
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(smollm2), AutoTokenizer.from_pretrained(smollm2)
+    # without native products, which round activations: this question's answer hangs on a hair
+    model = AutoModelForCausalLM.from_pretrained(smollm2, automatic_rewrites=False)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
     chat = [{"role": "user", "content": "What is the capital of France?"}]
     prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)

@@ -21,6 +21,7 @@ from .blocks import BLOCK_TYPES, BlockType, kind_of
 from .description import describe, differences, frequency_factors, token_ids
 from .files import GGUFModel
 from .names import key_map
+from .packed import GGUFEmbedding, GGUFLinear
 from .reader import DEFAULT_ALIGNMENT, TensorInfo
 from .vocabulary import describe_tokenizer, is_the_files
 from .writer import TensorEntry, string, uint32, write_file
@@ -127,9 +128,7 @@ def _tensors(model: Any, row: Architecture, origin: GGUFModel | None) -> Iterato
 
 def _of_model(model: Any, row: Architecture, origin: GGUFModel | None) -> Iterator[TensorEntry]:
     state, _ = saved_tensors(model)
-    ties = model.tied_weights
-    held = {name: value for name, value in state.items() if name not in ties}
-    known = {one.path: one for one in applied_to(model) if one.rewrite.packs}
+    held = {name: value for name, value in state.items() if not _is_tied(model, name, state)}
     table = key_map(model.config)
     for conversion in table.reversed().plan(held):
         (source,), (name,) = conversion.sources, conversion.targets
@@ -137,15 +136,23 @@ def _of_model(model: Any, row: Architecture, origin: GGUFModel | None) -> Iterat
             raise SaveError(
                 f"`{source}` has no place in a GGUF file of `{row.name}`: save the model as safetensors.", name=source
             )
-        path = source.rpartition(".")[0]
-        first = _value(held[source])
-        if path in known and source == f"{path}.weight":
-            kind, shape = kind_of(known[path].rewrite.type_of(path)), tuple(known[path].original.weight.shape)  # type: ignore[attr-defined,arg-type]
+        module = model.get_submodule(source.rpartition(".")[0])
+        if isinstance(module, GGUFLinear | GGUFEmbedding) and source.endswith(".weight"):
+            columns = module.in_features if isinstance(module, GGUFLinear) else module.embedding_dim
+            kind = kind_of(module.packing)
+            shape: tuple[int, ...] = (len(module.weight), columns)
         else:
-            kind, shape = _float_kind(source, first), tuple(first.shape)
+            tensor = _value(held[source])
+            kind, shape = _float_kind(source, tensor), tuple(tensor.shape)
         stored = _stored(origin, name, kind, partial(_value, held[source]), table)
         make = stored.raw if stored is not None else partial(_converted, conversion.convert, held[source], kind)
         yield TensorEntry(name, shape, kind, make)
+
+
+def _is_tied(model: Any, name: str, state: Mapping[str, Lazy]) -> bool:
+    """Whether it is the source of its tie; somebody may have put another tensor there."""
+    source = model.tied_weights.get(name)
+    return source in state and model.get_parameter(name) is model.get_parameter(source)
 
 
 def _value(held: Lazy) -> Tensor:
