@@ -28,6 +28,15 @@ class MixedConfig(QuantizationConfig):
     """Pattern to a quantizer's settings; None leaves the module as it is."""
     default: Any = None
 
+    @property
+    def load_in_4bit(self) -> bool:
+        """Whether some layers are bitsandbytes' 4-bit ones: peft asks."""
+        return any(getattr(one, "load_in_4bit", False) for one in (*self.modules.values(), self.default))
+
+    @property
+    def load_in_8bit(self) -> bool:
+        return any(getattr(one, "load_in_8bit", False) for one in (*self.modules.values(), self.default))
+
 
 def quantization_from(asked: Any) -> QuantizationConfig:
     """Settings from themselves, the name of a method or of a preset, a checkpoint's dict, or a table of names by pattern.

@@ -57,7 +57,7 @@ class BitsAndBytesConfig(QuantizationConfig):
     llm_int8_enable_fp32_cpu_offload: bool = False
     """Accepted from older code; packed layers compute on a CPU here, so none has to stay in 32 bits there."""
     llm_int8_has_fp16_weight: bool = False
-    """The weights stay floats, which can be trained, and are rounded in each product."""
+    """The weights stay floats, and are rounded in each product. They can be trained, but on a CPU, where they are frozen."""
     bnb_4bit_compute_dtype: _Compute = torch.float32
     """What 4-bit products are computed in."""
     bnb_4bit_quant_type: Literal["fp4", "nf4"] = "fp4"

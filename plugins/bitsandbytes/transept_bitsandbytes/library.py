@@ -19,7 +19,8 @@ def library() -> Any:
     Raises:
         QuantizationError: it is not installed, or does not import.
     """
-    if "bitsandbytes" in sys.modules:
+    loaded = sys.modules.get("bitsandbytes.nn")
+    if loaded is not None:
         return sys.modules["bitsandbytes"]
     try:
         with _quiet("bitsandbytes.backends.cpu.ops"):  # it tells of a kernel that is not used here
@@ -31,7 +32,7 @@ def library() -> Any:
         raise QuantizationError(
             f"The quantizer `bitsandbytes` needs the library `bitsandbytes`, which {what}: pip install --upgrade bitsandbytes"
         ) from error
-    logging.getLogger("bitsandbytes.autograd._functions").addFilter(_Once())
+    logging.getLogger("bitsandbytes.autograd._functions").addFilter(_ONCE)
     return bitsandbytes
 
 
@@ -47,6 +48,9 @@ class _Once(logging.Filter):
         new = message not in self._seen
         self._seen.add(message)
         return new
+
+
+_ONCE = _Once()
 
 
 @contextmanager

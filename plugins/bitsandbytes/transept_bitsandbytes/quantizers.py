@@ -104,6 +104,7 @@ class FourBit(_BitsAndBytes):
         if module.bias is not None:
             built.bias = nn.Parameter(torch.empty(module.out_features, dtype=config.bnb_4bit_compute_dtype))
         built._register_load_state_dict_pre_hook(take_4bit_state, with_module=True)
+        built.path = path
         return built
 
     def convert(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
@@ -124,14 +125,26 @@ class FourBit(_BitsAndBytes):
         return self._with_bias(weight, tensors)
 
     def restore(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
-        weight = tensors["weight"]
+        weight = tensors.get("weight")
         parts = {name: part for name, part in tensors.items() if name.startswith("weight.")}
-        made = library().nn.Params4bit.from_prequantized(weight, parts, device=weight.device)
-        if tuple(made.quant_state.shape) != (built.out_features, built.in_features):
+        if weight is None:
+            raise _damaged(built.path)
+        try:
+            made = library().nn.Params4bit.from_prequantized(weight, parts, device=weight.device)
+        except (AssertionError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _damaged(built.path) from error
+        state, size = made.quant_state, built.out_features * built.in_features
+        if tuple(state.shape) != (built.out_features, built.in_features):
             raise QuantizationError(
-                f"A packed weight is {tuple(made.quant_state.shape)}, where the model has {(built.out_features, built.in_features)}: "
-                "the configuration does not belong to this checkpoint."
+                f"`{built.path}`: the packed weight is {tuple(state.shape)}, where the model has "
+                f"{(built.out_features, built.in_features)}. The configuration does not belong to this checkpoint."
             )
+        blocks = -(-size // state.blocksize)
+        lengths = [(weight.nbytes, -(-size // 2)), (state.absmax.numel(), blocks), (state.code.numel(), 16)]
+        if state.nested:
+            lengths += [(state.state2.absmax.numel(), -(-blocks // state.state2.blocksize)), (state.state2.code.numel(), 256)]
+        if any(found != wanted for found, wanted in lengths):
+            raise _damaged(built.path)
         built.quant_state = made.quant_state
         return self._with_bias({"weight": made}, tensors, self.config.bnb_4bit_compute_dtype)
 
@@ -156,12 +169,14 @@ class LLMInt8(_BitsAndBytes):
             data = torch.empty(module.out_features, module.in_features, dtype=torch.int8)
             built.weight = bnb.nn.Int8Params(data, requires_grad=False, has_fp16_weights=False)
             built._register_load_state_dict_pre_hook(take_8bit_state, with_module=True)
+        built.path = path
         return built
 
     def convert(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
         weight = tensors["weight"]
         if self.config.llm_int8_has_fp16_weight:
-            made = library().nn.Int8Params(weight, requires_grad=True, has_fp16_weights=True)
+            trains = weight.device.type != "cpu"  # the library has no gradient by such a weight there
+            made = library().nn.Int8Params(weight, requires_grad=trains, has_fp16_weights=True)
         else:
             made = pack_8bit(weight)
         return self._with_bias({"weight": made}, tensors)
@@ -186,9 +201,17 @@ class LLMInt8(_BitsAndBytes):
                 f"8-bit weights are stored in a layout of old GPUs (`weight_format` {layout}), which bitsandbytes no longer reads: "
                 "quantize the original checkpoint again."
             )
-        weight = tensors["weight"]
-        made = library().nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False, CB=weight, SCB=tensors["SCB"])
+        weight, scales = tensors.get("weight"), tensors["SCB"]
+        if weight is None or weight.dtype != torch.int8 or scales.dtype != torch.float32 or scales.shape != weight.shape[:1]:
+            raise _damaged(built.path)
+        made = library().nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False, CB=weight, SCB=scales)
         return self._with_bias({"weight": made}, tensors)
+
+
+def _damaged(path: str) -> QuantizationError:
+    return QuantizationError(
+        f"`{path}`: what the checkpoint holds of it is no packed weight of bitsandbytes'. Download or save it again.", path=path
+    )
 
 
 def _scales(built: Any) -> Tensor:
