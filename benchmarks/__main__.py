@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from . import attention, caches, foundation
+from . import attention, caches, foundation, training
 from .runs import RESULTS, ROOT, Row, write_results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -18,7 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each program")
     arguments = parser.parse_args()
-    for name, measure in (("foundation", foundation.rows), ("caches", caches.rows), ("attention", attention.rows)):
+    for name, measure in (
+        ("foundation", foundation.rows),
+        ("caches", caches.rows),
+        ("attention", attention.rows),
+        ("training", training.rows),
+    ):
         rows = measure(arguments.runs)
         write_results(name, rows)
         print(table([vars(row) for row in rows]))
