@@ -127,6 +127,14 @@ class AttentionKernelConformance(Conformance, standard=True):
                 assert found.dtype == dtype, f"{what}: the output is {found.dtype}"
                 assert found.shape == (*inputs[0].shape[:3], inputs[2].shape[-1]), f"{what}: shape {tuple(found.shape)}"
                 self._equal(found, reference(*inputs, mask), what)
+                self._zero_where_nothing_is_seen(found, mask, what)
+
+    @staticmethod
+    def _zero_where_nothing_is_seen(found: Tensor, mask: MaskSpec, what: str) -> None:
+        seen = mask.materialize(found.device)
+        if seen is not None:
+            nothing = (~seen.any(-1)).expand(found.shape[:3])
+            assert (found[nothing] == 0).all(), f"{what}: rows that see no key are not zeros"
 
     def _gradients_equal(self, inputs: tuple[Tensor, ...], mask: MaskSpec, what: str) -> None:
         ours, theirs = ([tensor.detach().clone().requires_grad_() for tensor in inputs] for _ in range(2))
@@ -144,7 +152,9 @@ class AttentionKernelConformance(Conformance, standard=True):
     def test_any_masks_together(self, seed: int) -> None:
         mask = self._on_device(random_mask(seed, self.record.masks, heads=4))
         inputs = self.tensors(mask, seed=seed)
-        self._equal(self.attend(*inputs, mask=mask)[0], reference(*inputs, mask), f"{mask}")
+        found, _ = self.attend(*inputs, mask=mask)
+        self._equal(found, reference(*inputs, mask), f"{mask}")
+        self._zero_where_nothing_is_seen(found, mask, f"{mask}")
 
     @pytest.mark.parametrize("length", [4, 5, 6], ids=lambda length: f"window{length - 5:+d}")
     @torch.no_grad()
@@ -283,9 +293,15 @@ class AttentionKernelConformance(Conformance, standard=True):
     def test_gradients_are_those_of_the_function(self, mask_kind: str) -> None:
         if not self.record.training or "float64" not in self.record.dtypes:
             pytest.skip(f"`{self.key}` declares no training in float64")
-        mask = mask_of(mask_kind, "verify", "none")
-        inputs = [tensor.requires_grad_() for tensor in self.tensors(mask, dtype=torch.float64)]
-        assert torch.autograd.gradcheck(lambda *given: self.attend(*given, mask=mask)[0], inputs, fast_mode=True)
+        for step in STEPS:
+            for padding in PADDING if "keep" in self.record.masks else ("none",):
+                mask = self._on_device(mask_of(mask_kind, step, padding))
+                inputs = [tensor.requires_grad_() for tensor in self.tensors(mask, dtype=torch.float64)]
+
+                def attend(*given: Tensor, mask: MaskSpec = mask) -> Tensor:
+                    return self.attend(*given, mask=mask)[0]
+
+                assert torch.autograd.gradcheck(attend, inputs, fast_mode=True), f"{step}, padding: {padding}"
 
     def test_a_bias_learns(self) -> None:
         self._honours("bias")
