@@ -40,7 +40,7 @@ def test_blocks_may_be_cut_at_the_edges():
     built = CompressedLinear(
         5, 3, None, scheme("naive-quantized", type="float", num_bits=8, strategy="block", block_structure=[2, 4])
     )
-    built.weight = torch.ones(3, 5).to(torch.float8_e4m3fn)
+    built.weight = torch.ones(3, 5).to(torch.float8_e4m3fn).view(torch.uint8)
     built.weight_scale = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     assert built.dequantize().tolist() == [[1, 1, 1, 1, 2], [1, 1, 1, 1, 2], [3, 3, 3, 3, 4]]
     assert built.unpack(torch.tensor([[2], [0]])).tolist() == [[[3, 3, 3, 3, 4]], [[1, 1, 1, 1, 2]]]

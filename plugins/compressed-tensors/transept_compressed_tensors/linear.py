@@ -19,7 +19,7 @@ class CompressedLinear(PackedLinear):
 
     Attributes:
         weight_packed: (out_features, in_features * bits / 32), int32: unsigned integers, 2**(bits - 1) more than meant; or
-        weight: (out_features, in_features), int8 or float8_e4m3fn.
+        weight: (out_features, in_features), int8, or uint8 that are the bytes of float8_e4m3fn.
         weight_scale: (1,), (out_features, 1), (out_features, groups) or (row blocks, column blocks).
         weight_zero_point: of the same shape, int8; with `weight_packed` packed along the rows. None where zeros are 0.
         weight_g_idx: (in_features,), int32: the group of each column. None where they are in order.
@@ -49,7 +49,8 @@ class CompressedLinear(PackedLinear):
         if scheme.packed:
             shapes["weight_packed"] = (rows, packed_words(columns, scheme.bits)), torch.int32
         else:
-            shapes["weight"] = (rows, columns), _FLOAT8 if scheme.kind == "float" else torch.int8
+            # plain pickling of 8-bit floats fails in torch, so they are held as bytes
+            shapes["weight"] = (rows, columns), torch.uint8 if scheme.kind == "float" else torch.int8
         shapes["weight_scale"] = grid, torch.float32
         if not scheme.symmetric:
             zeros = (packed_words(rows, scheme.bits), *grid[1:]) if scheme.packed else grid
@@ -59,7 +60,7 @@ class CompressedLinear(PackedLinear):
         if scheme.activations is not None and not scheme.activations.dynamic:
             shapes["input_scale"] = (1,), torch.float32
             if not scheme.activations.symmetric:
-                shapes["input_zero_point"] = (1,), _FLOAT8 if scheme.activations.kind == "float" else torch.int8
+                shapes["input_zero_point"] = (1,), torch.int8
         for name in (
             "weight_packed",
             "weight",
@@ -100,8 +101,8 @@ class CompressedLinear(PackedLinear):
                 1 << self.scheme.bits - 1
             )
         assert self.weight is not None
-        # few operations are there for 8-bit floats, so rows are taken as bytes
-        return self.weight.view(torch.uint8)[rows].view(self.weight.dtype).float()
+        values = self.weight[rows]
+        return (values.view(_FLOAT8) if self.scheme.kind == "float" else values).float()
 
     def _zeros(self, rows: slice | Tensor) -> Tensor | None:
         if self.weight_zero_point is None:
@@ -154,4 +155,4 @@ def _measured(inputs: Tensor, settings: Activations, low: float, high: float) ->
     scale = (largest - smallest) / (high - low)
     scale = torch.where(scale == 0, 1.0, scale)
     zero = (low - smallest / scale).clamp(low, high)
-    return scale, zero.to(_FLOAT8).to(zero.dtype) if settings.kind == "float" else zero.round()
+    return scale, zero.round()

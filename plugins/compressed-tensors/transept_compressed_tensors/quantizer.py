@@ -68,6 +68,8 @@ class CompressedTensors(Quantizer):
         return {"weight": built.dequantize()}
 
     def stored(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
+        if built.scheme.kind == "float":
+            return {**tensors, "weight": tensors["weight"].view(torch.float8_e4m3fn)}
         if not built.scheme.packed:
             return tensors
         return {**tensors, "weight_shape": torch.tensor([built.out_features, built.in_features])}
@@ -86,6 +88,8 @@ class CompressedTensors(Quantizer):
                 f"`weight_shape` of `{built.path}` is {shape.tolist()}, and the layer is {built.out_features} x {built.in_features}.",
                 path=built.path,
             )
+        if built.scheme.kind == "float" and held["weight"].dtype == torch.float8_e4m3fn:
+            held["weight"] = held["weight"].view(torch.uint8)
         for name in _MAY_BE_THERE:
             if name in held and getattr(built, name) is None:
                 self._leave(name, held.pop(name), built)

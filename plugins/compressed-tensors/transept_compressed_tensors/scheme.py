@@ -123,4 +123,7 @@ def _number_kind(where: str, values: Mapping[str, Any]) -> tuple[int, str, bool]
         raise QuantizationError(
             f"{where} has numbers of type {kind!r} with {bits!r} bits; integers of 1 to 8 and floats of 8 are read here."
         )
-    return bits, kind, bool(values.get("symmetric", True))
+    symmetric = bool(values.get("symmetric", True))
+    if kind == "float" and not symmetric:
+        raise QuantizationError(f"{where} has 8-bit floats with zeros, which are not read here.")
+    return bits, kind, symmetric

@@ -32,13 +32,32 @@ class GPTQ(Quantizer):
         if not self.found:
             raise QuantizationError(_NEEDS_DATA.format("The checkpoint holds floats"))
 
+    def prepare(self, model: nn.Module) -> None:
+        super().prepare(model)
+        if not self.found and not any(self.select(path, module) for path, module in model.named_modules()):
+            raise QuantizationError(
+                f"`{type(model).__name__}` has no layer to quantize whose rows and columns are multiples of {self._step()}, as "
+                f"`bits={self.config.bits}` of GPTQ needs."
+            )
+
+    def fits(self, module: nn.Module) -> bool:
+        """What does not fill words, such as a classifier of three rows, stays as it is."""
+        if not super().fits(module) or self.found:
+            return super().fits(module)
+        assert isinstance(module, nn.Linear)
+        return module.in_features % self._step() == 0 and module.out_features % self._step() == 0
+
+    def _step(self) -> int:
+        """The fewest integers that fill words."""
+        return 32 if self.config.bits == 3 else 32 // self.config.bits
+
     def build(self, module: nn.Module, path: str) -> nn.Module:
         assert isinstance(module, nn.Linear)
         bits, columns, rows = self.config.bits, module.in_features, module.out_features
         if columns * bits % 32 or rows * bits % 32:
-            step = 32 if bits == 3 else 32 // bits
             raise QuantizationError(
-                f"`{path}` is {rows} x {columns}: GPTQ with {bits} bits packs multiples of {step}. Name it in `modules_to_not_convert`.",
+                f"`{path}` is {rows} x {columns}: GPTQ with {bits} bits packs multiples of {self._step()}, so `quantization_config` is not "
+                "that of these weights.",
                 path=path,
             )
         size = columns if self.config.group_size == -1 else self.config.group_size
