@@ -9,13 +9,12 @@ import dis
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from transept.errors import ConfigError, InputError, UnknownArgumentError
 from transept.seed import set_seed
@@ -23,31 +22,29 @@ from transept.seed import set_seed
 from .arguments import TrainingArguments
 from .callbacks import CallbackHandler, TrainerCallback, TrainerControl, TrainerState
 from .checkpoint import Saved, read_training
-from .columns import accepted_columns, inspected, label_names_of
-from .data import default_collator, eval_loader, has_length, train_loader
+from .columns import inspected, label_names_of
+from .data import default_collator, has_length
 from .devices import make_accelerator
 from .evaluation import evaluation_loop, prediction_step
-from .failures import check_labels
+from .feeding import Feeding
 from .flow import DefaultFlowCallback, metric_key
 from .folders import resumable
-from .greedy import GreedyLR
-from .hub import push
 from .logbook import Logbook
 from .loop import TrainingRun
 from .loss import count_labels, label_smoothed_loss, neftune, shifts_labels, takes_item_count
 from .notices import notice, set_level
-from .optimizers import decayed_names, make_optimizer, optimizer_and_options, parameter_groups
+from .optimizers import optimizer_and_options
+from .optimizing import Optimizing
 from .progress import PrinterCallback, ProgressCallback, has_terminal
+from .recording import Recording
 from .results import EvalLoopOutput, PredictionOutput, TrainOutput, speed_metrics
-from .saving import save_model_to
-from .schedules import get_scheduler
 from .tracking import Trackers
 from .weights import load_weights
 
 __all__ = ["Trainer"]
 
 
-class Trainer:
+class Trainer(Feeding, Optimizing, Recording):
     """Trains, evaluates and predicts with a model of ours, of the peer's, or any module that returns a loss.
 
     Args:
@@ -182,152 +179,6 @@ class Trainer:
         self.place_model_on_device = not (placed and len(set(placed.values())) > 1)
         if self.place_model_on_device and not getattr(model, "is_quantized", False):
             model.to(args.device)
-
-    # -- data ----------------------------------------------------------------------------------------------------------
-
-    def accepted_columns(self) -> set[str] | None:
-        """Columns that the model takes; None: all."""
-        return accepted_columns(self.model, self.label_names)
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """The training batches of this process. Overridden, it may return any loader; `set_epoch` is called where there is one."""
-        return train_loader(self, self.train_dataset, self.train_batch_size)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Batches in order; a string names one of several `eval_dataset`s."""
-        if isinstance(eval_dataset, str):
-            eval_dataset = self.eval_dataset[eval_dataset]
-        return eval_loader(self, self.eval_dataset if eval_dataset is None else eval_dataset, "evaluation")
-
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
-        return eval_loader(self, test_dataset, "prediction")
-
-    def num_examples(self, dataloader: Any) -> int:
-        """Examples that a loader goes through."""
-        data = getattr(dataloader, "examples", getattr(dataloader, "dataset", None))
-        return len(data) if has_length(data) else len(dataloader) * self.args.per_device_train_batch_size
-
-    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any = None) -> tuple[list[Any], Any]:
-        """The batches of the next step, and how many labels count in all of them over all processes (None: it is not needed)."""
-        batches = []
-        for _ in range(num_batches):
-            batch = next(epoch_iterator, None)
-            if batch is None:
-                break
-            batches.append(batch)
-        return batches, self._items_in(batches)
-
-    def _items_in(self, batches: list[Any]) -> Any:
-        args = self.args
-        wanted = len(batches) > 1 or args.world_size > 1 or self.compute_loss_func is not None or self._custom_loss
-        counts = count_labels(batches, self._shifts_labels) if wanted and batches else None
-        if counts is None:
-            return None
-        total = torch.tensor(sum(counts), device=args.device)
-        if args.world_size > 1 and args.average_tokens_across_devices:
-            total = self.accelerator.gather(total).sum()
-        return total
-
-    def _prepare_input(self, data: Any) -> Any:
-        """Tensors on the device, in whatever they are nested."""
-        if isinstance(data, Tensor):
-            return (
-                data
-                if data.device == self.accelerator.device
-                else data.to(self.accelerator.device, non_blocking=self._non_blocking)
-            )
-        if isinstance(data, Mapping):
-            return {key: self._prepare_input(value) for key, value in data.items()}
-        if isinstance(data, list | tuple):
-            return type(data)(self._prepare_input(value) for value in data)
-        return data
-
-    @functools.cached_property
-    def _non_blocking(self) -> bool:
-        from .data import accelerator_options
-
-        return bool(accelerator_options(self.args.accelerator_config).get("non_blocking", False))
-
-    def _prepare_inputs(self, inputs: Any) -> dict[str, Any]:
-        if not isinstance(inputs, Mapping):
-            raise InputError(f"A batch is a `{type(inputs).__name__}`: the collator must make a dict of the model's arguments.")
-        if not inputs:
-            raise InputError("A batch is empty: none of the examples' columns is an argument of the model.")
-        if self.accelerator.device.type != "cpu" and "labels" in inputs:
-            check_labels(inputs["labels"], self._classes)
-        return self._prepare_input(inputs)
-
-    @functools.cached_property
-    def _classes(self) -> int | None:
-        """Classes that labels may name, where the model says so."""
-        config, name = getattr(self.model, "config", None), type(inspected(self.model)).__name__
-        if config is None or self.compute_loss_func is not None:
-            return None
-        if name.endswith("Classification") and getattr(config, "problem_type", None) in (None, "single_label_classification"):
-            return getattr(config, "num_labels", None) if getattr(config, "num_labels", 1) > 1 else None
-        if name.endswith(("ForCausalLM", "LMHeadModel", "ForMaskedLM")):
-            return getattr(config, "vocab_size", None)
-        return None
-
-    # -- optimizer and schedule ----------------------------------------------------------------------------------------
-
-    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Make both, where they are not there. Override this, or one of the two that it calls."""
-        self.create_optimizer()
-        self.create_scheduler(num_training_steps)
-
-    def create_optimizer(self, model: nn.Module | None = None) -> Any:
-        """The optimizer that `args.optim` names, over decayed and undecayed parameters."""
-        if self.optimizer is None:
-            model = self.model if model is None else model
-            groups = parameter_groups(model, self.get_decay_parameter_names(model), self.args.weight_decay)
-            if self.optimizer_cls_and_kwargs is not None:
-                make, options = self.optimizer_cls_and_kwargs
-                self.optimizer = make(groups, **options)
-            else:
-                self.optimizer = make_optimizer(self.args, groups)
-        return self.optimizer
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The schedule that `args.lr_scheduler_type` names."""
-        if self.lr_scheduler is None:
-            optimizer = self.optimizer if optimizer is None else optimizer
-            options = self.args.lr_scheduler_kwargs
-            self.lr_scheduler = get_scheduler(
-                str(self.args.lr_scheduler_type),
-                optimizer=getattr(optimizer, "optimizer", optimizer),
-                num_warmup_steps=self.args.get_warmup_steps(num_training_steps),
-                num_training_steps=num_training_steps,
-                scheduler_specific_kwargs=options if isinstance(options, dict) else None,
-            )
-        return self.lr_scheduler
-
-    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Names of the parameters that weight decay is applied to."""
-        return decayed_names(model)
-
-    @staticmethod
-    def get_optimizer_cls_and_kwargs(args: TrainingArguments, model: nn.Module | None = None) -> tuple[Any, dict[str, Any]]:
-        """What makes the optimizer that `args.optim` names, and with what."""
-        return optimizer_and_options(args)
-
-    @property
-    def steps_on_metrics(self) -> bool:
-        """The schedule steps after evaluations, on their metric."""
-        return isinstance(self.lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau | GreedyLR)
-
-    def _get_learning_rate(self) -> float:
-        rate = self.optimizer.param_groups[0]["lr"] if self.steps_on_metrics else self.lr_scheduler.get_last_lr()[0]
-        return rate.item() if isinstance(rate, Tensor) else rate
-
-    def get_learning_rates(self) -> list[float]:
-        """The rate of each parameter group."""
-        if self.optimizer is None:
-            raise InputError("There is no optimizer yet: call `train`, or `create_optimizer`.")
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def get_num_trainable_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     # -- training ------------------------------------------------------------------------------------------------------
 
@@ -636,91 +487,6 @@ class Trainer:
         if better:
             self.state.best_metric, self.state.best_global_step = value, self.state.global_step
         return better
-
-    # -- records -------------------------------------------------------------------------------------------------------
-
-    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """Write numbers down: in the state, `log.jsonl`, the trackers, and whatever callbacks do."""
-        if self.is_in_train or self.state.global_step:
-            logs["epoch"] = self.state.epoch
-        if self.args.include_num_input_tokens_seen != "no":
-            logs["num_input_tokens_seen"] = self.state.num_input_tokens_seen
-        entry = {**logs, "step": self.state.global_step}
-        self.state.log_history.append(entry)
-        if self.is_world_process_zero():
-            self.logbook.add(entry)
-            self.trackers.log(logs, self.state.global_step)
-        self.callback_handler.call("on_log", logs=dict(logs))
-        self.control.should_log = False
-
-    def log_metrics(self, split: str, metrics: dict[str, Any]) -> None:
-        """Print metrics as a column."""
-        if self.is_world_process_zero():
-            widest = max(map(len, metrics), default=0)
-            lines = [
-                f"  {name:<{widest}} = {value:.4f}" if isinstance(value, float) else f"  {name:<{widest}} = {value}"
-                for name, value in sorted(metrics.items())
-            ]
-            notice("\n".join([f"***** {split} metrics *****", *lines]))
-
-    def save_metrics(self, split: str, metrics: dict[str, Any], combined: bool = True) -> None:
-        """Write `SPLIT_results.json`, and with `combined` add to `all_results.json`."""
-        import json
-
-        from transept.files import atomic_write_text, read_json
-
-        if not self.is_world_process_zero():
-            return
-        folder = Path(self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder / f"{split}_results.json", json.dumps(metrics, indent=4, sort_keys=True) + "\n")
-        if combined:
-            path = folder / "all_results.json"
-            before = read_json(path) if path.exists() else {}
-            atomic_write_text(path, json.dumps({**before, **metrics}, indent=4, sort_keys=True) + "\n")  # type: ignore[dict-item]
-
-    def save_state(self) -> None:
-        """Write `trainer_state.json` into the output folder."""
-        if self.is_world_process_zero():
-            Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            self.state.save_to_json(str(Path(self.args.output_dir) / "trainer_state.json"))
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the model and its tokenizer, as `from_pretrained` reads them."""
-        save_model_to(self, self.args.output_dir if output_dir is None else output_dir)
-
-    def push_to_hub(self, commit_message: str = "End of training", **kwargs: Any) -> Any:
-        """Upload the model and its tokenizer."""
-        return push(self, commit_message, **kwargs)
-
-    def checkpoint_folder(self, step: int) -> Path:
-        return Path(self.args.output_dir) / f"checkpoint-{step}"
-
-    def unwrapped_model(self) -> nn.Module:
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-
-    # -- callbacks and processes ---------------------------------------------------------------------------------------
-
-    def add_callback(self, callback: type[TrainerCallback] | TrainerCallback) -> None:
-        self.callback_handler.add_callback(callback)
-
-    def pop_callback(self, callback: type[TrainerCallback] | TrainerCallback) -> TrainerCallback | None:
-        """Remove a callback, and return it."""
-        return self.callback_handler.pop_callback(callback)
-
-    def remove_callback(self, callback: type[TrainerCallback] | TrainerCallback) -> None:
-        self.callback_handler.pop_callback(callback)
-
-    def is_local_process_zero(self) -> bool:
-        return self.args.local_process_index == 0
-
-    def is_world_process_zero(self) -> bool:
-        return self.args.process_index == 0
-
-    def end(self) -> None:
-        """Finish trackers and processes; the last call of a script with several processes."""
-        self.trackers.finish()
-        self.accelerator.end_training()
 
 
 def _reads(function: Callable[..., Any], argument: str) -> bool:
