@@ -373,7 +373,7 @@ class PreTrainedModel(AdapterMixin, nn.Module):
             if isinstance(implementation, Mapping):
                 chosen[path] = next((name for pattern, name in implementation.items() if fnmatchcase(path, pattern)), "auto")
             else:
-                chosen[path] = implementation or "auto"
+                chosen[path] = "auto" if implementation is None else implementation
         if isinstance(implementation, Mapping):
             unused = [pattern for pattern in implementation if not any(fnmatchcase(path, pattern) for path, _ in layers)]
             if unused:

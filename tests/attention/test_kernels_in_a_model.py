@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transept_testing.kernel_masks import reference
 
-from transept import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
-from transept.errors import AttentionError, PluginNotFoundError
+from transept import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transept.attention import Attention, MaskSpec
+from transept.errors import AttentionError, InputError, PluginNotFoundError
 
 CONFIG = {
     "vocab_size": 64,
@@ -132,3 +134,103 @@ def test_a_prompt_in_pieces_is_the_prompt(model, kernel, monkeypatch):
         cache = output.past_key_values
         pieces.append(output.logits)
     torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-5)
+
+
+def gemma2():
+    torch.manual_seed(0)
+    return Gemma2ForCausalLM(Gemma2Config(**CONFIG, head_dim=8, sliding_window=4)).eval()
+
+
+@torch.no_grad()
+def test_a_softcap_refuses_before_the_first_call(tmp_path):
+    model = gemma2()
+    with pytest.raises(AttentionError, match=r"`sdpa`.*lacks a `softcap`"):
+        model.set_attention("sdpa")
+    assert bindings(model) == ["auto"] * 3
+    model.set_attention({"*.1.*": "flex_attention"})
+    with pytest.raises(AttentionError, match=r"`sdpa`.*lacks a `softcap`"):
+        model.set_attention({"*.0.*": "eager", "*.2.*": "sdpa"})
+    assert bindings(model) == ["auto", "flex_attention", "auto"]
+    model.save_pretrained(tmp_path)
+    with pytest.raises(AttentionError, match=r"`sdpa`.*lacks a `softcap`"):
+        AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="sdpa")
+
+
+@torch.no_grad()
+def test_a_choice_that_is_changed_in_place_is_followed(model):
+    choice = {"*.0.*": "eager"}
+    model.set_attention(choice)
+    model.config.attn_implementation["*.2.*"] = "sdpa"
+    model(**BATCH)
+    assert bindings(model) == ["eager", "auto", "sdpa"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("flash_attention_9", r"Did you mean `flash_attention_\d`.*Installed: .*`eager`.*`flex_attention`.*`sdpa`"),
+        ("owner/kernel", r"Installed: .*`eager`.*`flex_attention`.*`sdpa`"),
+        ("", r"attention kernel ''.*Installed: .*`eager`"),
+    ],
+    ids=["near", "a repository", "empty"],
+)
+def test_an_unknown_name_is_told_what_is_installed(model, name, words):
+    with pytest.raises(PluginNotFoundError, match=words):
+        model.set_attention(name)
+    assert bindings(model) == ["auto"] * 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kernel", ["auto", "eager", "sdpa", "flex_attention", "paged"])
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.ones(2, 5), r"shape \(2, 5\).*needs \(2, 6\)"),
+        (torch.ones(3, 6), r"shape \(3, 6\).*needs \(2, 6\)"),
+        (torch.ones(2, 6, 6), r"\(2, 6, 6\).*here \(2, 1, 6, 6\)"),
+        (torch.zeros(2, 1, 6, 5), r"\(2, 1, 6, 5\).*here \(2, 1, 6, 6\)"),
+        (torch.zeros(2, 2, 6, 6), "for 2 heads, and there are 4"),
+        (torch.zeros(2, 1, 6, 6, dtype=torch.long), "bool or float, not torch.int64"),
+        (torch.full((2, 6), -1.0), "negative numbers"),
+    ],
+    ids=["short", "rows", "three dimensions", "keys", "heads", "integers", "added"],
+)
+def test_a_mask_of_another_shape_or_type_is_refused(model, kernel, mask, words):
+    model.set_attention(kernel)
+    with pytest.raises(InputError, match=words):
+        model(input_ids=BATCH["input_ids"], attention_mask=mask)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kernel", ["eager", "sdpa", "flex_attention", "paged"])
+def test_a_mask_of_whole_squares_is_the_mask_of_tokens(model, kernel):
+    """Bool, added in the model's dtype and in others: the same logits, and nothing that is not finite in half precision."""
+    model.set_attention(kernel)
+    keep = BATCH["attention_mask"].bool()
+    seen = torch.ones(6, 6, dtype=torch.bool).tril() & keep[:, None, None]
+    positions = (BATCH["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)):
+        model.to(dtype)
+        expected = model(**BATCH).logits
+        assert torch.isfinite(expected).all()
+        for given in (torch.bool, torch.float32, torch.bfloat16, torch.float16):
+            whole = (
+                seen if given == torch.bool else torch.zeros(seen.shape, dtype=given).masked_fill(~seen, torch.finfo(given).min)
+            )
+            found = model(input_ids=BATCH["input_ids"], attention_mask=whole, position_ids=positions).logits
+            torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kernel", ["eager", "sdpa", "flex_attention", "paged"])
+@pytest.mark.parametrize("queries", [1, 40])
+def test_a_bias_counts_as_precisely_as_it_came(kernel, dtype, queries):
+    """As of ALiBi or relative positions, in float32 beside half-precision states: rounded to these, it would be far off."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(1, count, length, 16, generator=generator).to(dtype) for count, length in ((4, queries), (2, 40), (2, 40))
+    )
+    mask = MaskSpec.causal(queries, 40, bias=50 * torch.randn(1, 4, queries, 40, generator=generator))
+    found, _ = Attention(kernel)(query, key, value, mask=mask)
+    torch.testing.assert_close(found.double(), reference(query, key, value, mask), atol=0.03, rtol=0.03)

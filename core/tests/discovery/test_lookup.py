@@ -43,6 +43,25 @@ def test_a_known_key_that_is_not_installed_names_the_dist(registry, site, monkey
     assert registry.find("models", "qwen3") is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "dist"),
+    [
+        ("attention", "flex_attention", "transept-flex"),
+        ("attention", "flash_attention_2", "transept-flash"),
+        ("attention", "paged", "transept-paged"),
+        ("caches", "quantized", "transept-quantized-cache"),
+        ("caches", "offloaded", "transept-offloaded-cache"),
+        ("caches", "sink", "transept-sink-cache"),
+        ("caches", "paged", "transept-paged"),
+    ],
+)
+def test_where_few_are_installed_they_are_named_beside_the_command(registry, site, monkeypatch, kind, key, dist):
+    site.add("mine", keys=("plain",), kind=kind)
+    monkeypatch.setattr(sys, "path", [str(site.root)])
+    with pytest.raises(PluginNotFoundError, match=f"Install one: pip install {dist}. Installed: `plain`"):
+        registry.get(kind, key)
+
+
 def test_a_misspelt_key_gets_near_misses(registry, site):
     site.add("paper", keys=("paperkite",))
     with pytest.raises(PluginNotFoundError, match="Did you mean `paperkite`"):

@@ -333,9 +333,9 @@ class PluginRegistry:
         installed = [entry.key for entry in self._index().entries(kind)]
         dist = known_dist(kind, key)
         near = did_you_mean(key[:100], installed if dist else {*installed, *known_keys(kind)})
-        if dist or near:
-            return (f" Install one: pip install {dist}." if dist else "") + near
-        return f" Installed: {shorten(installed, 12) or 'none'}"
+        hint = (f" Install one: pip install {dist}." if dist else "") + near
+        few = len(installed) <= 12 or not hint  # else what is near says enough
+        return hint + (f" Installed: {shorten(installed, 12) or 'none'}" if few else "")
 
 
 _STATUS = {PluginBlockedError: "blocked", DuplicatePluginError: "duplicate", PluginVersionError: "incompatible"}

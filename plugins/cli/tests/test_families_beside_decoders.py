@@ -13,12 +13,19 @@ import pytest
 
 TINY_BERT = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 TINY_GPT2 = {"vocab_size": 60, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "bos_token_id": 1, "eos_token_id": 2}
+TINY_GEMMA2 = {**TINY_BERT, "head_dim": 8, "num_key_value_heads": 1, "sliding_window": 4}
 TINY_T5 = {"vocab_size": 60, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0}
 
 
 def transept(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "transept_cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}, check=False)
+
+
+def explained(folder: Path) -> list[dict[str, Any]]:
+    said = transept("explain", str(folder), "--json")
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)
 
 
 @pytest.fixture
@@ -58,6 +65,20 @@ def test_an_encoder_decoder_generates_and_is_explained(checkpoint: Any) -> None:
     assert roles["architecture"] == "t5"
     assert roles["attention"] in ("eager", "sdpa")
     assert roles["decoding"] == "greedy"
+
+
+def test_layers_with_other_needs_are_explained_apart(checkpoint: Any) -> None:
+    kernels = [
+        row for row in explained(checkpoint("T5ForConditionalGeneration", "T5Config", TINY_T5)) if row["role"] == "attention"
+    ]
+    assert len(kernels) == 2  # position biases in self-attention, none in cross-attention
+    assert "2 of 3 layers, the first is encoder.block.0.layer.0.SelfAttention" in kernels[0]["why"]
+    assert "1 of 3 layers, the first is decoder.block.0.layer.1.EncDecAttention" in kernels[1]["why"]
+    (only,) = (
+        row for row in explained(checkpoint("Gemma2ForCausalLM", "Gemma2Config", TINY_GEMMA2)) if row["role"] == "attention"
+    )
+    assert only["choice"] == "eager"
+    assert {"key": "sdpa", "dist": "transept", "why": "lacks a `softcap`"} in only["others"]
 
 
 def test_an_encoder_is_explained_as_what_it_is_and_does_not_generate(checkpoint: Any) -> None:

@@ -85,7 +85,7 @@ def explanation(
         )
     except TranseptError as error:
         rows.append({"role": "tokenizer", "choice": "none", "dist": "", "why": str(error), "others": []})
-    rows.append(_attention(model))
+    rows += _attention(model)
     if model.can_generate():
         rows += _generation(model.generation_config)
     rows += _rewrites(model, registry)
@@ -156,24 +156,32 @@ def _tokenizers(location: Any, chosen: Any) -> list[dict[str, str]]:
     return found
 
 
-def _attention(model: Any) -> dict[str, Any]:
-    """Ask the first attention layer after a forward pass of two tokens: the choice depends on the request."""
+def _attention(model: Any) -> list[dict[str, Any]]:
+    """Ask the attention layers after a forward pass of two tokens, since the choice depends on the request: a row for each answer."""
     from inspect import signature
 
     import torch
 
-    binding = next((binding for _, binding in model.attention_layers()), None)
-    if binding is None:
-        return {"role": "attention", "choice": "none", "dist": "", "why": "the model has no attention layers", "others": []}
+    layers = list(model.attention_layers())
+    if not layers:
+        return [{"role": "attention", "choice": "none", "dist": "", "why": "the model has no attention layers", "others": []}]
     base = model.base_model
     takes = signature(base.forward).parameters
     tokens = torch.zeros((1, 2), dtype=torch.long, device=model.device)
     if "input_ids" in takes:
         with torch.no_grad():
             base(**{name: tokens for name in ("input_ids", "decoder_input_ids") if name in takes})
-    said = binding.explain()
-    others = [{"key": key, "dist": _dist("attention", key), "why": why} for key, why in said.others.items()]
-    return _row("attention", "attention", said.kernel, said.why, others)
+    answers: dict[str, list[tuple[str, Any]]] = {}
+    for path, binding in layers:
+        said = binding.explain()
+        answers.setdefault(str(said), []).append((path, said))
+    rows = []
+    for alike in answers.values():
+        said = alike[0][1]
+        where = "" if len(answers) == 1 else f"; {len(alike)} of {len(layers)} layers, the first is {alike[0][0]}"
+        others = [{"key": key, "dist": _dist("attention", key), "why": why} for key, why in said.others.items()]
+        rows.append(_row("attention", "attention", said.kernel, said.why + where, others))
+    return rows
 
 
 def _rewrites(model: Any, registry: Any) -> list[dict[str, Any]]:
