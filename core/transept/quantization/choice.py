@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ..config_file import plain
 from ..discovery import load_object, registry
 from ..errors import QuantizationError
 from ..rewrite import Rewrite
@@ -25,8 +26,19 @@ class MixedConfig(QuantizationConfig):
 
     quant_method: str = "mixed"
     modules: dict[str, Any] = Field(default_factory=dict)
-    """Pattern to a quantizer's settings; None leaves the module as it is."""
+    """Pattern to a quantizer's settings; None leaves the module as it is. In files a list of pairs: those sort the keys of a dict."""
     default: Any = None
+
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _in_order(cls, given: Any) -> Any:
+        pairs = isinstance(given, list) and all(
+            isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) for one in given
+        )
+        return {one[0]: one[-1] for one in given} if pairs else given
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "modules": plain(list(self.modules.items()))}
 
     @property
     def load_in_4bit(self) -> bool:

@@ -148,12 +148,16 @@ def test_patterns_choose_types(tmp_path: Path) -> None:
     assert packed(again) == found
 
 
-def test_another_quantizer_may_take_the_rest() -> None:
-    model = model_of().quantize({"*.mlp.*": "q4_1", "lm_head": None, "default": "q8_0"})
+def test_another_quantizer_may_take_the_rest(tmp_path: Path) -> None:
+    table = {"model.layers.0.*": "q4_1", "*.mlp.down_proj": "q5_0", "lm_head": None, "default": "q8_0"}
+    model = model_of().quantize(table)
     found = packed(model)
-    assert found["model.layers.0.mlp.up_proj"] == "Q4_1"
-    assert found["model.layers.0.self_attn.q_proj"] == "Q8_0"
+    assert found["model.layers.0.mlp.down_proj"] == "Q4_1", "the first pattern that fits"
+    assert found["model.layers.1.mlp.down_proj"] == "Q5_0"
+    assert found["model.layers.1.self_attn.q_proj"] == "Q8_0"
     assert "lm_head" not in found
+    model.save_pretrained(tmp_path)
+    assert packed(LlamaForCausalLM.from_pretrained(tmp_path, automatic_rewrites=False)) == found
 
 
 def test_the_models_dtype_is_kept(tmp_path: Path) -> None:
