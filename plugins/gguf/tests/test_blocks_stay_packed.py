@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +205,23 @@ def test_smollm2_stays_packed(smollm2: Path) -> None:
     model = load(smollm2)
     assert model.get_memory_footprint() <= 1.15 * smollm2.stat().st_size
     assert_close(logits(model), logits(load(smollm2, dtype="float32")))
+
+
+_LOAD = """
+import resource, sys, torch
+from transept import AutoModelForCausalLM
+from transept_gguf import export, packed, quantization  # what a load imports
+import transept_llama.modeling
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], automatic_rewrites=False)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are in kilobytes on Linux alone")
+def test_a_load_takes_no_more_than_the_file_and_two_tensors(smollm2: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _LOAD, str(smollm2)], check=True, capture_output=True, text=True)
+    embedding, projection = 49152 * 576 // 32 * 34, 1536 * 576 // 32 * 20
+    assert int(done.stdout) <= smollm2.stat().st_size + embedding + projection
