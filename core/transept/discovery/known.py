@@ -95,6 +95,7 @@ _BY_DIST: dict[str, dict[str, str]] = {
         "bitsandbytes": "BitsAndBytesConfig",
         "torchao": "TorchAoConfig",
         "int8": "Int8Config",
+        "gguf": "GgufConfig",
         "gptq": "GPTQConfig",
         "awq": "AwqConfig",
         "hqq": "HqqConfig",
