@@ -133,6 +133,20 @@ def test_settings_of_other_weights_are_refused(folder, tmp_path):
     model.save_pretrained(tmp_path / "packed")
     config = json.loads((tmp_path / "packed" / "config.json").read_text())
     config["quantization_config"]["quant_config"]["weight_quant_params"]["group_size"] = 16
+    del config["quantization_config"]["group_size"]
     (tmp_path / "packed" / "config.json").write_text(json.dumps(config))
     with pytest.raises(QuantizationError, match=r"`group_size` of `model\.layers\.0.*is 32, and the settings make it 16"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "packed")
+
+
+def test_the_four_and_what_files_have_are_two_spellings():
+    first = HqqConfig(nbits=3, group_size=32, axis=0)
+    read = HqqConfig.from_dict({"quant_method": "hqq", "quant_config": first.quant_config, "skip_modules": ["lm_head"]})
+    assert (read.nbits, read.group_size, read.axis) == (3, 32, 0)
+    assert read.to_dict() == first.to_dict()
+    assert HqqConfig(4, 16).quant_config["weight_quant_params"]["group_size"] == 16
+    assert HqqConfig(group_size=None).quant_config["weight_quant_params"]["group_size"] is None
+    with pytest.raises(QuantizationError, match="contradict"):
+        HqqConfig(nbits=4, quant_config=first.quant_config)
+    given = {name: getattr(first, name) for name in first.model_fields_set}
+    assert HqqConfig(**{**given, "nbits": 2}).quant_config["weight_quant_params"]["nbits"] == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -54,29 +54,26 @@ class HqqConfig(QuantizationConfig):
         quant_config: what the four make, as files have it; not together with them.
     """
 
-    loading_fields: ClassVar[frozenset[str]] = frozenset()
-
     quant_method: Literal["hqq"] = "hqq"
-    quant_config: dict[str, Any]
-    """Settings of a layer, or of layers by their tag, as `layer_settings` gives them."""
+    nbits: int = 4
+    group_size: int | None = 64
+    view_as_float: bool = False
+    axis: int | None = None
+    dynamic_config: dict[str, dict[str, Any]] | None = None
     skip_modules: list[str] = Field(default_factory=lambda: ["lm_head"])
+    quant_config: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a layer, or of layers by their tag, as `layer_settings` gives them."""
 
     def __init__(
-        self,
-        nbits: int = 4,
-        group_size: int | None = 64,
-        view_as_float: bool = False,
-        axis: int | None = None,
-        dynamic_config: Mapping[str, Mapping[str, Any]] | None = None,
-        **values: Any,
+        self, nbits: int | None = None, group_size: int | Literal["default"] | None = "default", **values: Any
     ) -> None:
-        if "quant_config" not in values:
-            axis = 1 if axis is None else axis
-            if dynamic_config is None:
-                values["quant_config"] = layer_settings(nbits, group_size, axis, view_as_float)
-            else:
-                values["quant_config"] = {tag: _of_layer(tag, settings) for tag, settings in dynamic_config.items()}
-        super().__init__(**values)
+        if nbits is not None:
+            values["nbits"] = nbits
+        if group_size != "default":
+            values["group_size"] = group_size
+        given = set(values)
+        super().__init__(**_whole(values))
+        self.__pydantic_fields_set__.intersection_update(given)  # what follows from others was not said
 
     def settings_for(self, tag: str) -> dict[str, Any] | None:
         """The `weight_quant_params` of a layer with this tag; None where it is left."""
@@ -89,6 +86,33 @@ class HqqConfig(QuantizationConfig):
             found = found[tag]
         weights: dict[str, Any] = found["weight_quant_params"]
         return weights
+
+
+_FOUR = ("nbits", "group_size", "axis", "view_as_float")
+
+
+def _whole(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with `quant_config` made from the others, or, for one that all layers share, the others from it."""
+    made = dict(values)
+    config = made.get("quant_config")
+    if config:
+        weights = config.get("weight_quant_params") if isinstance(config, Mapping) else None
+        shared = {name: weights[name] for name in _FOUR if name in weights} if isinstance(weights, Mapping) else {}
+        for name, value in shared.items():
+            said = made.get(name, value)
+            if said is not None and said != value:
+                raise QuantizationError(
+                    f"`{name}={said!r}` and the {value!r} of `quant_config` contradict each other: give one."
+                )
+        return {**made, **shared}
+    made.setdefault("axis", 1)
+    if made["axis"] is None:
+        made["axis"] = 1
+    if "quant_config" not in made and (layers := made.get("dynamic_config")) is not None:
+        made["quant_config"] = {tag: _of_layer(tag, settings) for tag, settings in layers.items()}
+    elif "quant_config" not in made:
+        made["quant_config"] = layer_settings(**{name: made[name] for name in _FOUR if name in made})
+    return made
 
 
 def _of_layer(tag: str, settings: Mapping[str, Any]) -> dict[str, Any]:
