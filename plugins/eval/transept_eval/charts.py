@@ -127,6 +127,8 @@ class LineChart(Chart):
     y_range: tuple[float, float] | None = None
     diagonal: bool = False
     """Draw where both axes are equal."""
+    weights: Sequence[float] | None = None
+    """How much each point stands for: the areas of the dots."""
 
     def svg(self) -> str:
         height, left, top = 280, 62.0, 34.0 if len(self.series) > 1 else 14.0
@@ -142,16 +144,24 @@ class LineChart(Chart):
             parts.append(f'<line {line} stroke="{_SOFT}" stroke-dasharray="4 4"/>')
         for number, (name, line_of) in enumerate(self.series.items()):
             colour = _COLOURS[number % 4]
-            points = [(across(x), up(y), x, y) for x, y in zip(self.x, line_of, strict=True) if y is not None]
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
+            radii = self._radii()
+            points = [
+                (across(x), up(y), x, y, radius) for x, y, radius in zip(self.x, line_of, radii, strict=True) if y is not None
+            ]
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y, *_ in points)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>')
             if len(points) <= 60:
                 parts += [
-                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(name)}: {_number(value)} at '
+                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}"><title>{escape(name)}: {_number(value)} at '
                     f"{_number(at)}</title></circle>"
-                    for x, y, at, value in points
+                    for x, y, at, value, radius in points
                 ]
         return _svg(self.title, height, parts)
+
+    def _radii(self) -> list[float]:
+        if self.weights is None:
+            return [3.0] * len(self.x)
+        return [2.5 + 7.5 * math.sqrt(weight / max(self.weights)) for weight in self.weights]
 
 
 class _Scale:

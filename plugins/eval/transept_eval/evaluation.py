@@ -180,7 +180,9 @@ def _pipeline(
 def _settings(model: Any, batch_size: int, limit: int | None) -> dict[str, Any]:
     found = {
         "model class": type(model).__name__,
-        "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        "weights in memory": f"{model.get_memory_footprint() / 1e6:,.1f} MB"
+        if hasattr(model, "get_memory_footprint")
+        else None,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "batch size": batch_size,

@@ -146,7 +146,7 @@ def _calibration(scores: Any, wanted: Any) -> LineChart:
     return LineChart(
         "Calibration",
         "How often the model is right, against how sure it is, in ten bins. On the dashed line the two are equal; below it the model is "
-        "too sure.",
+        "too sure. A larger dot stands for more examples.",
         [sure for sure, _, _ in bins],
         {"accuracy": [right for _, right, _ in bins]},
         "probability of the predicted label",
@@ -154,6 +154,7 @@ def _calibration(scores: Any, wanted: Any) -> LineChart:
         x_range=(0.0, 1.0),
         y_range=(0.0, 1.0),
         diagonal=True,
+        weights=[count for _, _, count in bins],
     )
 
 
