@@ -34,8 +34,8 @@ class AWQLinear(PackedLinear):
     def unpack(self, rows: slice | Tensor) -> Tensor:
         """Rows of the weight: (…, in_features)."""
         integers, zeros, scales = self.parts(rows)
-        groups = integers.unflatten(-1, (self.groups, self.group_size)).float()
-        weight = (groups - zeros.unsqueeze(-1).float()) * scales.unsqueeze(-1).float()
+        weight = integers.float().unflatten(-1, (self.groups, self.group_size))
+        weight.sub_(zeros.unsqueeze(-1)).mul_(scales.unsqueeze(-1).float())
         return weight.flatten(-2).to(self.compute_dtype or torch.float32)
 
     def parts(self, rows: slice | Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,19 +63,20 @@ class AWQGemmLinear(AWQLinear):
         }
 
     def parts(self, rows: slice | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = (self._of_rows(self.qweight, rows), self._of_rows(self.qzeros, rows), self.scales[:, rows])
-        integers, zeros, scales = (one.movedim(0, -1) for one in found)
-        return integers, zeros, scales
+        scales = self.scales[:, rows].movedim(0, -1)
+        return self._of_rows(self.qweight, rows), self._of_rows(self.qzeros, rows), scales
 
     def _of_rows(self, packed: Tensor, rows: slice | Tensor) -> Tensor:
-        """(n, words) to (n, …): the integers of these rows."""
+        """(n, words) to (…, n): the integers of these rows."""
         if not isinstance(rows, slice):
             nibbles = torch.tensor(_NIBBLE, device=packed.device)[rows % 8]
-            return (packed[:, rows // 8] >> 4 * nibbles) & 15
+            return ((packed[:, rows // 8] >> 4 * nibbles) & 15).movedim(0, -1)
         start, stop, _ = rows.indices(self.out_features)
         first, last = start // 8, packed_words(stop, 4)
-        values = unpack_bits(packed[:, first:last], 4, 8 * (last - first)).unflatten(-1, (-1, 8))
-        return values[..., _NIBBLE].flatten(-2)[:, start - 8 * first : stop - 8 * first]
+        values = unpack_bits(packed[:, first:last], 4, 8 * (last - first))
+        # the number of a nibble in binary is that of its row with the first digit last
+        values = values.unflatten(1, (-1, 2, 2, 2)).permute(1, 3, 4, 2, 0).reshape(-1, len(packed))
+        return values[start - 8 * first : stop - 8 * first]
 
 
 class AWQGemvLinear(AWQLinear):

@@ -46,13 +46,27 @@ class GPTQLinear(PackedLinear):
 
     def unpack(self, rows: slice | Tensor) -> Tensor:
         """Rows of the weight: (…, in_features)."""
-        integers = unpack_bits(self.qweight[:, rows], self.bits, self.in_features, 0)  # (in_features, …)
+        weight = unpack_bits(self.qweight[:, rows], self.bits, self.in_features, 0).movedim(0, -1).float()  # (…, in_features)
         zeros = unpack_bits(self.qzeros, self.bits, self.out_features)[:, rows]  # (groups, …)
-        zeros = (zeros + self.zero_offset) & ((1 << self.bits) - 1)  # a zero of 0, less one, was stored as the largest
-        scales = self.scales[:, rows].float()
-        # integer * scale - zero * scale in two steps would round twice
-        weight = (integers.float() - zeros.float()[self.g_idx]) * scales[self.g_idx]
-        return weight.movedim(0, -1).to(self.compute_dtype or torch.float32)
+        # a zero of 0, less one, was stored as the largest
+        zeros = ((zeros + self.zero_offset) & ((1 << self.bits) - 1)).movedim(0, -1).float()
+        scales = self.scales[:, rows].movedim(0, -1).float()
+        # in this order: integer * scale - zero * scale would round twice
+        if self._in_order():
+            groups = weight.unflatten(-1, (scales.shape[-1], -1))
+            groups.sub_(zeros.unsqueeze(-1)).mul_(scales.unsqueeze(-1))
+        else:
+            groups_of = self.g_idx
+            weight.sub_(zeros[..., groups_of]).mul_(scales[..., groups_of])
+        return weight.to(self.compute_dtype or torch.float32)
+
+    def _in_order(self) -> bool:
+        """Whether groups are equal parts of the columns in their order, so that nothing need be gathered. Elsewhere than on a CPU
+        a look would wait for the device, and gathering is cheap."""
+        groups, columns = len(self.scales), self.in_features
+        if self.g_idx.device.type != "cpu" or columns % groups:
+            return False
+        return torch.equal(self.g_idx, torch.arange(groups, dtype=self.g_idx.dtype).repeat_interleave(columns // groups))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, bits={self.bits}, groups={len(self.scales)}"

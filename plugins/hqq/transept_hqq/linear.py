@@ -65,9 +65,13 @@ class HQQLinear(PackedLinear):
 
     def unpack(self, rows: slice | Tensor) -> Tensor:
         """Rows of the weight: (…, in_features)."""
-        ids = torch.arange(self.out_features, device=self.W_q.device)[rows] if isinstance(rows, slice) else rows
         layout = self.layout
-        if layout.axis == 1 and layout.columns % layout.group_size == 0:
+        by_row = layout.axis == 1 and layout.columns % layout.group_size == 0
+        if by_row and isinstance(rows, slice):
+            start, stop, _ = rows.indices(self.out_features)
+            return self._of_slice(start, stop).to(self.compute_dtype or torch.float32)
+        ids = torch.arange(self.out_features, device=self.W_q.device)[rows] if isinstance(rows, slice) else rows
+        if by_row:
             weight = self._of_lines(ids)
         elif layout.axis == 0 and layout.width % layout.columns == 0:
             weight = self._of_parts(ids)
@@ -82,6 +86,18 @@ class HQQLinear(PackedLinear):
         step = len(self.W_q)
         integers = self._integers(self.W_q[lines % step], lines // step)
         return ((integers - self.zero[lines].float()) * self.scale[lines].float()).flatten(-2)
+
+    def _of_slice(self, start: int, stop: int) -> Tensor:
+        """As `_of_lines` for rows that follow each other: nothing is gathered."""
+        count, step = self.in_features // self.layout.group_size, len(self.W_q)
+        first, last = start * count, stop * count
+        mask, found = (1 << self.layout.bits) - 1, []
+        for part in range(first // step, -(-last // step)):
+            packed = self.W_q[max(first - part * step, 0) : min(last - part * step, step)]
+            found.append((packed >> self.layout.bits * (parts_of(self.layout.bits) - 1 - part)) & mask)
+        integers = (found[0] if len(found) == 1 else torch.cat(found)).float()
+        integers.sub_(self.zero[first:last].float()).mul_(self.scale[first:last].float())
+        return integers.view(stop - start, self.in_features)
 
     def _of_parts(self, ids: Tensor) -> Tensor:
         """Each line is a number of rows."""
