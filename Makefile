@@ -13,14 +13,16 @@ LLAMA_CPP := llama-cpp-python==0.3.36
 # A package that carries text, for `make bench`.
 TEXT := gensim==4.4.0
 
-.PHONY: setup demo test test-quick test-full lint bench docs clean
+.PHONY: setup demo test test-quick test-full lint bench docs wheels clean
 
 setup: $(STAMP)
 
-$(STAMP): requirements-dev.txt $(addsuffix /pyproject.toml,$(DISTS)) Makefile
+$(STAMP): requirements-dev.txt $(addsuffix /pyproject.toml,$(DISTS)) $(wildcard plugins/*/csrc/*) Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) hatchling editables setuptools
-	$(PIP) --no-build-isolation -r requirements-dev.txt $(foreach dist,$(DISTS),-e $(dist))
+	# torch first: the native products are compiled with its headers
+	$(PIP) --no-build-isolation -r requirements-dev.txt
+	$(PIP) --no-build-isolation $(foreach dist,$(DISTS),-e $(dist))
 	$(PIP) --no-deps $(WEIGHTS)
 	touch $@
 
@@ -49,6 +51,10 @@ bench: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+# Every dist as a wheel in dist/; that of the native products carries its library, for torch 2.10 and later and any Python.
+wheels: setup
+	TRANSEPT_NATIVE=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $(addprefix ./,$(DISTS))
 
 clean:
 	rm -rf $(VENV) .cache build dist
