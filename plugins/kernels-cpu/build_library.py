@@ -66,8 +66,8 @@ def objects(folder: Path, *options: str) -> list[str]:
     return [str(folder / f"{name}.o") for name in made]
 
 
-def build(target: Path) -> None:
-    """Compile the library to a file, which then appears as a whole or not at all.
+def build(target: Path, *options: str) -> None:
+    """Compile the library to a file, which then appears as a whole or not at all; `options` go to every call of the compiler.
 
     Raises:
         CannotBuild: it cannot be compiled here.
@@ -77,8 +77,18 @@ def build(target: Path) -> None:
     torch = torch_folder()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [*compiler(), *COMMON, STABLE, f"-I{torch / 'include'}", str(SOURCES / "operators.cpp"), *objects(folder)]
-        run([*command, "-shared", f"-L{torch / 'lib'}", "-ltorch_cpu", "-o", str(folder / "made.so")])
+        command = [*compiler(), *COMMON, *options, STABLE, f"-I{torch / 'include'}", str(SOURCES / "operators.cpp")]
+        run(
+            [
+                *command,
+                *objects(folder, *options),
+                "-shared",
+                f"-L{torch / 'lib'}",
+                "-ltorch_cpu",
+                "-o",
+                str(folder / "made.so"),
+            ]
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_suffix(f".{os.getpid()}")
         shutil.copyfile(folder / "made.so", beside)

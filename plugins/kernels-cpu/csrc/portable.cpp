@@ -123,10 +123,15 @@ void quantize(const float* row, int64_t columns, const Activations& to) {
   }
 }
 
+constexpr int64_t together = 8;  // rows of activations for which a part is unpacked once
+
 void multiply(
     const Weight& weight, int64_t begin, int64_t end, const Activations* rows, int64_t count, float* out, int64_t stride) {
+  for (; count > together; count -= together, rows += together, out += together * stride) {
+    multiply(weight, begin, end, rows, together, out, stride);
+  }
   for (int64_t row = begin; row < end; ++row) {
-    for (int64_t i = 0; i < count; ++i) out[i * stride + row] = 0;
+    float totals[together] = {};
     for (int64_t index = 0; index < weight.columns / 32; ++index) {
       Part of;
       part(weight, row, index, of);
@@ -135,11 +140,11 @@ void multiply(
         int first = 0, second = 0;
         for (int k = 0; k < 16; ++k) first += of.quants[k] * quants[k];
         for (int k = 16; k < 32; ++k) second += of.quants[k] * quants[k];
-        float& sum = out[i * stride + row];
-        sum += rows[i].scale[index] * (of.scale[0] * float(first) + of.scale[1] * float(second));
-        if (of.shifted) sum += of.offset * rows[i].sum[index];
+        totals[i] += rows[i].scale[index] * (of.scale[0] * float(first) + of.scale[1] * float(second));
+        if (of.shifted) totals[i] += of.offset * rows[i].sum[index];
       }
     }
+    for (int64_t i = 0; i < count; ++i) out[i * stride + row] = totals[i];
   }
 }
 

@@ -1,4 +1,7 @@
-"""Packed layers with a native product: subclasses of whatever class packed them, with the same tensors."""
+"""Packed layers with a native product: subclasses of whatever class packed them, with the same tensors.
+
+A token of a small model goes through hundreds of these, so `forward` looks up what it needs in the module's own dicts.
+"""
 
 from __future__ import annotations
 
@@ -12,111 +15,114 @@ from transept.quantization import PackedEmbedding, PackedLinear, PackedModule
 
 from .library import packings
 
-__all__ = ["NativeBlocks", "NativeInt8", "native", "serves"]
+__all__ = ["native", "serves"]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class _Native(PackedModule):
-    """What both kinds share: which calls are native, how a class is made and found again."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
-        """As the packed layer's; native on a CPU, where no gradient by the input is recorded."""
-        if not isinstance(self, PackedLinear) or not self._fits(input):
-            return super().forward(input)  # type: ignore[misc]
-        bias = self.bias
-        if bias is not None and bias.requires_grad and torch.is_grad_enabled():
-            return self._product(input, None) + bias.to(input.dtype)
-        return self._product(input, bias)
+    """What all share: how a class is made on demand, copied and pickled, and where rows are unpacked."""
 
     def unpack(self, rows: slice | Tensor) -> Tensor:
-        """As the packed layer's."""
+        """As the packed layer's own."""
         found = self._unpacked(rows)
         return super().unpack(rows) if found is None else found.to(self.compute_dtype or torch.float32)  # type: ignore[safe-super]
 
-    def _fits(self, input: Tensor) -> bool:  # noqa: A002
-        return (
-            input.is_cpu
-            and input.dtype in _DTYPES
-            and not (input.requires_grad and torch.is_grad_enabled())
-            and self._weight().is_cpu
-            and input.shape[-1] == self.in_features
-            and not torch.is_autocast_enabled("cpu")
-        )
-
-    def _weight(self) -> Tensor:
-        raise NotImplementedError
-
-    def _product(self, input: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        raise NotImplementedError
-
     def _unpacked(self, rows: slice | Tensor) -> Tensor | None:
+        """Rows in float32; None where native code cannot."""
         raise NotImplementedError
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # the class is made on demand, so copies and pickles name what it is made of
-        kind, packed = type(self).__mro__[1:3]
-        return _rebuild, (kind, packed), self.__getstate__()
-
-    def __getstate__(self) -> Any:
-        return self.__dict__.copy()
+        kinds, packed = type(self).__bases__[:-1], type(self).__bases__[-1]
+        return _instance, (kinds, packed), self.__dict__.copy()
 
 
-class NativeBlocks(_Native):
+class _Blocks(_Native):
     """On a `weight` in ggml's blocks: uint8, (rows, bytes of a row)."""
-
-    def _weight(self) -> Tensor:
-        return self.weight
-
-    def _product(self, input: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        return torch.ops.transept_kernels_cpu.blocks_linear.default(input, self.weight, bias, self._packing)
 
     def _unpacked(self, rows: slice | Tensor) -> Tensor | None:
         blocks = self.weight[rows]
-        if not blocks.is_cpu or not blocks.is_contiguous():
-            return None
-        return torch.ops.transept_kernels_cpu.unpack_blocks.default(blocks, self._packing)
+        fits = blocks.is_cpu and blocks.is_contiguous()
+        return torch.ops.transept_kernels_cpu.unpack_blocks.default(blocks, self._packing) if fits else None
 
 
-class NativeInt8(_Native):
+class _Int8(_Native):
     """On transept-int8's tensors: `qweight`, int8 (rows, columns), and `scales`, float16 (rows, groups)."""
-
-    def _weight(self) -> Tensor:
-        return self.qweight
-
-    def _product(self, input: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        return torch.ops.transept_kernels_cpu.int8_linear.default(input, self.qweight, self.scales, bias)
 
     def _unpacked(self, rows: slice | Tensor) -> Tensor | None:
         qweight, scales = self.qweight[rows], self.scales[rows]
-        if not qweight.is_cpu or not qweight.is_contiguous() or not scales.is_contiguous():
-            return None
-        return torch.ops.transept_kernels_cpu.unpack_int8.default(qweight, scales)
+        fits = qweight.is_cpu and qweight.is_contiguous() and scales.is_contiguous()
+        return torch.ops.transept_kernels_cpu.unpack_int8.default(qweight, scales) if fits else None
+
+
+class _Product(PackedLinear):
+    """The native product, where input and weight are on a CPU and no gradient by the input is recorded."""
+
+    def _fits(self, input: Tensor, weight: Tensor) -> bool:  # noqa: A002 (torch's own name)
+        return (
+            input.is_cpu
+            and weight.is_cpu
+            and input.dtype in _DTYPES
+            and not (input.requires_grad and torch.is_grad_enabled())
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def _own_bias(self) -> Tensor | None:
+        """The bias, unless its gradient is wanted: then torch adds it."""
+        bias = self.bias
+        return bias if bias is None or not (bias.requires_grad and torch.is_grad_enabled()) else None
+
+    def _with_bias(self, product: Tensor, added: Tensor | None) -> Tensor:
+        bias = self.bias
+        return product if bias is added else product + bias.to(product.dtype)
+
+
+class _BlocksProduct(_Product):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(…, in_features) to (…, out_features), in the input's dtype."""
+        weight = self._parameters["weight"]
+        if not self._fits(input, weight):  # type: ignore[arg-type]
+            return super().forward(input)
+        bias = self._own_bias()
+        return self._with_bias(torch.ops.transept_kernels_cpu.blocks_linear.default(input, weight, bias, self._packing), bias)
+
+
+class _Int8Product(_Product):
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(…, in_features) to (…, out_features), in the input's dtype."""
+        qweight = self._parameters["qweight"]
+        if not self._fits(input, qweight):  # type: ignore[arg-type]
+            return super().forward(input)
+        bias = self._own_bias()
+        return self._with_bias(
+            torch.ops.transept_kernels_cpu.int8_linear.default(input, qweight, self._buffers["scales"], bias), bias
+        )
 
 
 def serves(module: nn.Module) -> bool:
-    """Whether there is a native product for this packed layer: its packing, and tensors that are laid out as it expects."""
+    """Whether there is native code for this packed layer: its packing, and tensors that are laid out as it expects."""
     if not isinstance(module, PackedLinear | PackedEmbedding) or isinstance(module, _Native):
         return False
     held = {**module._parameters, **module._buffers}
     if module.packing == "int8":
-        qweight, scales = held.get("qweight"), held.get("scales")
-        return (
-            qweight is not None
-            and scales is not None
-            and (qweight.dtype, scales.dtype) == (torch.int8, torch.float16)
-            and qweight.dim() == scales.dim() == 2
-            and scales.shape[1] > 0
-            and qweight.shape[1] % (32 * scales.shape[1]) == 0
-        )
+        return isinstance(module, PackedLinear) and _whole_groups(held.get("qweight"), held.get("scales"))
     weight = held.get("weight")
     return module.packing in packings() and weight is not None and weight.dtype == torch.uint8 and weight.dim() == 2
 
 
+def _whole_groups(qweight: Tensor | None, scales: Tensor | None) -> bool:
+    """Products run over 32 columns at a time, so a group is one or several times as many."""
+    if qweight is None or scales is None or (qweight.dtype, scales.dtype) != (torch.int8, torch.float16):
+        return False
+    return qweight.dim() == scales.dim() == 2 and scales.shape[1] > 0 and qweight.shape[1] % (32 * scales.shape[1]) == 0
+
+
 def native(module: Any) -> Any:
-    """The layer with a native product: of a class of its own, a subclass of the layer's, sharing the layer's tensors."""
-    kind = NativeInt8 if module.packing == "int8" else NativeBlocks
-    made = _rebuild(kind, type(module))
+    """The layer with native code: of a class of its own, a subclass of the layer's, holding the same tensors."""
+    kinds: tuple[type[Any], ...] = (_Int8,) if module.packing == "int8" else (_Blocks,)
+    if isinstance(module, PackedLinear):
+        kinds = (_Int8Product if module.packing == "int8" else _BlocksProduct, *kinds)
+    made = _instance(kinds, type(module))
     made.__dict__.update(module.__dict__)
     for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
         made.__dict__[name] = made.__dict__[name].copy()
@@ -124,11 +130,12 @@ def native(module: Any) -> Any:
     return made
 
 
-def _rebuild(kind: type[Any], packed: type[Any]) -> Any:
-    made = _class(kind, packed)
+def _instance(kinds: tuple[type[Any], ...], packed: type[Any]) -> Any:
+    """An empty instance. Where a pickle is read on a machine without the library, of the packed layer's own class."""
+    made = _class(kinds, packed) if packings() else packed
     return made.__new__(made)
 
 
 @cache
-def _class(kind: type[Any], packed: type[Any]) -> type[Any]:
-    return type(f"Native{packed.__name__}", (kind, packed), {"__doc__": packed.__doc__, "__module__": packed.__module__})
+def _class(kinds: tuple[type[Any], ...], packed: type[Any]) -> type[Any]:
+    return type(f"Native{packed.__name__}", (*kinds, packed), {"__doc__": packed.__doc__, "__module__": packed.__module__})
