@@ -100,8 +100,8 @@ def bare(steps):
     return taken[steps // 4:]
 floors, tops = [], []
 for _ in range(3):
-    floors.append(statistics.median(bare(200)))
-    tops.append(statistics.median(train(make(), rows, 200, per_device_train_batch_size=4)[1]))
+    floors.append(statistics.median(bare(120)))
+    tops.append(statistics.median(train(make(), rows, 120, per_device_train_batch_size=4)[1]))
 print(json.dumps({{"overhead": 1000 * statistics.median(top - floor for top, floor in zip(tops, floors)), "bare": 1000 * min(floors)}}))
 """
 )
