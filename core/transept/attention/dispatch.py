@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..discovery import load_object, registry
 from ..errors import AttentionError, InputError, PluginError, shorten
-from .mask import MASK_KINDS, MaskSpec
+from .mask import MASK_KINDS, MaskSpec, is_one
 
 if TYPE_CHECKING:
     from transept_hookspecs import AttentionKernelSpec
@@ -125,7 +125,7 @@ class Attention:
                 f"The mask is for {mask.query_length} queries and {mask.key_length} keys, and there are {queries[2]} and {keys[2]}, "
                 f"with {value.shape[2]} values. Make it from the cache as it is before this pass, for this layer."
             )
-        if mask.rows != queries[0] and mask.rows != 1:
+        if not is_one(mask.rows) and mask.rows != queries[0]:
             raise InputError(
                 f"The mask is for {mask.rows} sequences, and there are {queries[0]}: give a row for each, or one for all."
             )

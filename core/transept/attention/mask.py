@@ -85,7 +85,7 @@ class MaskSpec:
     @property
     def rows(self) -> int:
         """Sequences that it tells apart; 1: it is the same for any number of them."""
-        return next((size for size in self._rows() if size != 1), 1) if self.bits & _PER_ROW else 1
+        return next((size for size in self._rows() if not is_one(size)), 1) if self.bits & _PER_ROW else 1
 
     def _rows(self) -> Iterator[int]:
         for tensor, dims in ((self.keep, 2), (self.documents, 2), (self.prefix_length, 1), (self.bias, 4)):
@@ -267,7 +267,7 @@ class MaskSpec:
                 )
         if self.bias is not None:
             self._check_bias(self.bias)
-        rows = [size for size in self._rows() if size != 1]
+        rows = [size for size in self._rows() if not is_one(size)]
         if any(size != rows[0] for size in rows):
             raise InputError(
                 f"Parts of the mask are for {' and for '.join(map(str, rows))} sequences: they must be for as many."
@@ -281,6 +281,11 @@ class MaskSpec:
                 f"`bias` has shape {tuple(bias.shape)}, which does not broadcast to (batch, heads, {self.query_length}, "
                 f"{self.key_length})."
             )
+
+
+def is_one(size: int | torch.SymInt) -> bool:
+    """A size is the number 1. A symbol in an exported graph is none, and asking it would pin it: a batch of one stands for any."""
+    return isinstance(size, int) and size == 1
 
 
 def _is_readable(tensor: Tensor) -> bool:
