@@ -77,7 +77,8 @@ def load_checkpoint(
     rewrites, found = list(rewrites), called(model, reader.tensors)
     new = new_layers(model, reader.tensors, key_map or KeyMap()) if any(one.packs for one in rewrites) else frozenset()
     for rewrite in rewrites:
-        rewrite.leaves = new if rewrite.packs else rewrite.leaves
+        if rewrite.packs:
+            rewrite.leaves, rewrite.stored_metadata = new, dict(reader.metadata)
         rewrite.look_at(found)
     apply_rewrites(model, rewrites)
     stream = _Stream(model, reader, _Target(model, dtype, device, device_of, place), progress)

@@ -42,7 +42,9 @@ class Quantizer(Rewrite):
             self.found = frozenset(name.removesuffix(end) for name in tensors if name.endswith(end))
 
     def prepare(self, model: nn.Module) -> None:
-        tied = [name.rpartition(".")[0] for tie in getattr(model, "tied_weights", {}).items() for name in tie]
+        pairs = [{name.rpartition(".")[0] for name in tie} for tie in getattr(model, "tied_weights", {}).items()]
+        self.found = self.found.union(*(pair for pair in pairs if pair & self.found))  # files hold one of them
+        tied = [path for pair in pairs for path in pair]
         self._kept = (*tied, *(self.kept_by_default(model) if self.config.modules_to_not_convert is None else ()))
 
     def kept_by_default(self, model: Any) -> list[str]:

@@ -32,7 +32,9 @@ def original_tensors(model: nn.Module) -> dict[str, Lazy]:
 def saved_tensors(model: nn.Module) -> tuple[dict[str, Lazy], set[str]]:
     """As `original_tensors`, and the names of those that are packed: they stand in no layout but their own."""
     packed: set[str] = set()
-    state: dict[str, Lazy] = {name: tensor.detach() for name, tensor in local_tensors(model).items()}
+    own, ties = local_tensors(model), getattr(model, "tied_weights", {})
+    tied = {target for target, source in ties.items() if own.get(target) is own.get(source, 0)}
+    state: dict[str, Lazy] = {name: tensor.detach() for name, tensor in own.items()}
     sealed: set[str] = set()
     for applied in reversed(applied_to(model)):
         if not applied.rewrite.undoable and not applied.rewrite.packs:
@@ -47,7 +49,10 @@ def saved_tensors(model: nn.Module) -> tuple[dict[str, Lazy], set[str]]:
                 path=applied.path,
             )
         built, held = model.get_submodule(applied.path), [state[name] for name in targets]
-        made = _stored(applied, built, held) if applied.rewrite.packs else _reverted(applied, built, held)
+        if applied.rewrite.packs and targets and tied.issuperset(targets):
+            made: dict[str, Lazy] = {}  # the source's are stored
+        else:
+            made = _stored(applied, built, held) if applied.rewrite.packs else _reverted(applied, built, held)
         packed.update(made if applied.rewrite.packs else ())
         state = dict(_replaced(state, targets, made))
     return state, packed

@@ -48,6 +48,8 @@ class Rewrite(ABC):
     """What it made is what is saved: a quantizer. `revert` gives the original's shape back, not its bits."""
     leaves: frozenset[str] = frozenset()
     """Paths that it must not take: a load says so of task heads that the checkpoint lacks, which start anew."""
+    stored_metadata: Mapping[str, str] = {}
+    """What the headers of the files that are loaded say; set by a load, for one that packs."""
     ties: ClassVar[Literal["keep", "break", "refuse"]] = "keep"
     """Tied parameters that it converts stay one tensor, become two, or such a model is refused."""
 
@@ -83,6 +85,10 @@ class Rewrite(ABC):
     def stored(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
         """What files hold in place of the built module's tensors, by local name: plain tensors, no subclasses."""
         return tensors
+
+    def metadata(self, modules: Mapping[str, nn.Module]) -> dict[str, str]:
+        """What the headers of files say of the modules that it built, by path."""
+        return {}
 
     def stored_names(self, tensors: Mapping[str, StoredTensor], slots: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Those of a checkpoint's tensors at this module that `stored` gave; none where it holds the original ones.

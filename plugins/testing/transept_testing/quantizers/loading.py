@@ -84,7 +84,11 @@ class LoadingChecks(QuantizerSuite, standard=True):
         if not self.without_data:
             pytest.skip("it learns from data, so a name alone quantizes nothing")
         name = next(iter(self.cases()["architecture"]()))
-        model = self.quantize(self.model_class(name), float_folder(name), preset)
+        try:
+            model = self.quantize(self.model_class(name), float_folder(name), preset)
+        except QuantizationError as error:  # hardware that it needs may not be here
+            assert "`" in str(error), f"the message names nothing: {error}"
+            pytest.skip(f"refused: {error}")
         config = load_object(self.record().config, owner=self.key)(**self.record().presets[preset])
         assert self.packed(model)
         found, expected = model.config.quantization_config.to_dict(), config.to_dict()
