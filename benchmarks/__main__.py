@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from . import attention, caches, foundation, training
+from . import attention, caches, foundation, quantization, training
 from .runs import RESULTS, ROOT, Row, write_results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -23,6 +23,7 @@ def main() -> None:
         ("caches", caches.rows),
         ("attention", attention.rows),
         ("training", training.rows),
+        ("quantization", quantization.rows),
     ):
         rows = measure(arguments.runs)
         write_results(name, rows)
