@@ -88,12 +88,10 @@ def test_a_loaded_int8_model_is_native_and_can_be_told_not_to_be(llama) -> None:
 
 
 def test_a_live_model_is_native_once_it_is_asked_for(llama) -> None:
-    model = AutoModelForCausalLM.from_pretrained(llama(), automatic_rewrites=False)
-    model.rewrite("kernels_cpu")  # nothing is packed yet
+    model = AutoModelForCausalLM.from_pretrained(llama())
     model.quantize("int8")
-    assert kinds(model) == {"NativeInt8Linear"} or kinds(model) == {"Int8Linear"}
-    if kinds(model) == {"Int8Linear"}:
-        model.rewrite("kernels_cpu")
+    assert kinds(model) == {"Int8Linear"}
+    model.rewrite("kernels_cpu")
     assert kinds(model) == {"NativeInt8Linear"}
     model.dequantize()
     assert kinds(model) == set()
