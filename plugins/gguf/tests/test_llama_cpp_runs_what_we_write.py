@@ -127,7 +127,9 @@ def test_smollm2(route: str, smollm2: Path, llama_cpp: Any, tmp_path: Path) -> N
     assert ids == tokenizer(prompt)["input_ids"]
     found, expected = theirs(llama, ids), ours(model, ids)
     assert (found - expected).norm() <= 0.05 * expected.norm()
-    assert found.argmax(-1).eq(expected.argmax(-1)).float().mean() >= 0.8, "near ties fall the other way where activations are rounded"
+    assert found.argmax(-1).eq(expected.argmax(-1)).float().mean() >= 0.8, (
+        "near ties fall the other way where activations are rounded"
+    )
     assert (
         llama.create_chat_completion(chat, max_tokens=12, temperature=0)["choices"][0]["message"]["content"].count("Paris") == 1
         or route == "q4_0"
