@@ -133,6 +133,26 @@ def check(family: str, task: str, tmp_path: Path, *, dynamo: bool) -> None:
             torch.testing.assert_close(torch.from_numpy(value), expected[name], rtol=0, atol=1e-5 * scale)
 
 
+def test_the_missions_example_traces_a_batch_of_one(tmp_path: Path) -> None:
+    """A size of one, of an axis that is said to vary, stands for any size."""
+    model, path = made("bert", "base"), str(tmp_path / "bert.onnx")
+    names = {0: "batch_size", 1: "sequence_length"}
+    torch.onnx.export(
+        model,
+        torch.randint(3, 97, (1, 64)),
+        path,
+        input_names=["input_ids"],
+        output_names=["last_hidden_state"],
+        dynamic_axes={"input_ids": names, "last_hidden_state": names},
+    )
+    session = onnxruntime.InferenceSession(path)
+    for batch, length in SIZES:
+        ids = torch.randint(3, 97, (batch, length))
+        found = torch.from_numpy(session.run(None, {"input_ids": ids.numpy()})[0])
+        with torch.no_grad():
+            torch.testing.assert_close(found, model(ids).last_hidden_state, rtol=0, atol=1e-5)
+
+
 def test_every_family_is_here() -> None:
     assert sorted(CONFIGS) == registry.keys("models")
 

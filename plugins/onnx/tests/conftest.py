@@ -70,7 +70,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def export(family: str, task: str, **options: Any) -> tuple[Any, Path, Any]:
         key = (family, task, *sorted(options.items()))
         if key not in made:
-            model, folder = tiny_model(family, task), tmp_path_factory.mktemp(f"{family}-{task}")
+            decoder = {"is_decoder": True} if (family, task) == ("roberta", "causal_lm") else {}
+            model, folder = tiny_model(family, task, **decoder), tmp_path_factory.mktemp(f"{family}-{task}")
             made[key] = model, folder, transept.export_onnx(model, folder, **options)
         return made[key]
 

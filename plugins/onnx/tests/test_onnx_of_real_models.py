@@ -40,7 +40,7 @@ def test_an_encoder_is_exported_quantized_and_taken_by_a_pipeline(minilm_folder:
         runner = transept.ORTModelForFeatureExtraction.from_pretrained(tmp_path / "out", quantized=quantized)
         found = transept.pipeline("feature-extraction", model=runner)(texts, return_tensors=True, batch_size=2)
         for ours, theirs in zip(found, expected, strict=True):
-            assert torch.cosine_similarity(ours.mean(1), theirs.mean(1)) > 1 - tolerance**2
+            assert torch.cosine_similarity(ours.mean(1), theirs.mean(1)) > 1 - max(tolerance**2, 1e-6)
     again = run("export", str(minilm_folder), str(tmp_path / "out"))
     assert again.returncode == 1
     assert "--force" in again.stderr

@@ -1,7 +1,7 @@
 """Which graphs a model becomes, and what goes into each: names, example inputs, axes of any size.
 
-Files and names are those that Optimum, transformers.js and onnxruntime's own tools use: `model.onnx`, or `encoder_model.onnx`,
-`decoder_model.onnx` and `decoder_with_past_model.onnx`; `past_key_values.0.key` goes in, `present.0.key` comes out.
+Files and names are Optimum's: `model.onnx`, or `encoder_model.onnx`, `decoder_model.onnx` and `decoder_with_past_model.onnx`;
+`past_key_values.0.key` goes in, `present.0.key` comes out.
 """
 
 from __future__ import annotations
