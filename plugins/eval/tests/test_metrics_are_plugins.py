@@ -1,5 +1,8 @@
 """A stranger's metric is found by name as ours are: in `load_metric`, in `evaluate`, in a trainer's function."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -48,3 +51,11 @@ def test_it_stands_in_the_list_of_plugins(capsys):
 
     assert main(["plugins", "--kind", "metrics"]) == 0
     assert "rouge\ttransept-eval" in capsys.readouterr().out
+
+
+def test_reading_the_records_imports_no_torch():
+    code = (
+        "import sys, transept; from transept.discovery import registry; registry.records('metrics'); registry.get('commands', 'eval'); "
+        "assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules), 'imported'; from transept_eval import load_metric, Metric"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
