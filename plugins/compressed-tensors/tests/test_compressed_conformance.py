@@ -6,6 +6,7 @@ import torch
 pytest.importorskip("transept_testing")
 from transept_compressed_tensors.quantizer import CompressedTensors, compressed_tensors
 from transept_testing import QuantizerConformance
+from transept_testing.quantizers.suite import ARCHITECTURES
 
 from transept.quantization import pack_bits, quantization_from
 from transept.rewrite import apply_live
@@ -62,6 +63,7 @@ class TestPacked(_Rounding, QuantizerConformance):
 
 
 class TestWhole(_Rounding, QuantizerConformance):
+    architectures = {name: ARCHITECTURES[name] for name in ("llama", "gpt2")}  # noqa: RUF012
     settings = {  # noqa: RUF012
         "int8": one("int-quantized", num_bits=8, type="int", strategy="channel"),
         "float8": one("naive-quantized", num_bits=8, type="float", strategy="tensor"),
@@ -69,6 +71,7 @@ class TestWhole(_Rounding, QuantizerConformance):
 
 
 class TestRoundedInputs(_Rounding, QuantizerConformance):
+    architectures = {"llama": ARCHITECTURES["llama"]}  # noqa: RUF012
     settings = {  # noqa: RUF012
         "int8 on int8": one(
             "int-quantized",

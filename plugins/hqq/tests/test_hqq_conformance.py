@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("transept_testing")
 from transept_testing import QuantizerConformance
+from transept_testing.quantizers.suite import ARCHITECTURES
 
 
 class TestHQQ(QuantizerConformance):
@@ -24,4 +25,5 @@ class TestHQQOfFewBits(QuantizerConformance):
         "2 bits": {"nbits": 2, "group_size": 16},
         "1 bit": {"nbits": 1, "group_size": 8},
     }
+    architectures = {"llama": ARCHITECTURES["llama"]}  # noqa: RUF012
     error = 1.2  # a tiny model of random weights has nothing to spare
