@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from . import attention, caches, foundation, quantization, training
+from . import attention, caches, foundation, onnx, quantization, training
 from .runs import RESULTS, ROOT, Row, write_results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -17,14 +17,19 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each program")
+    parser.add_argument("names", nargs="*", help="only these, such as `attention`; the others' stored results stay in the page")
     arguments = parser.parse_args()
     for name, measure in (
         ("foundation", foundation.rows),
         ("caches", caches.rows),
         ("attention", attention.rows),
+        ("long_prompt", attention.long_prompt),
         ("training", training.rows),
         ("quantization", quantization.rows),
+        ("onnx", onnx.rows),
     ):
+        if arguments.names and name not in arguments.names:
+            continue
         rows = measure(arguments.runs)
         write_results(name, rows)
         print(table([vars(row) for row in rows]))
@@ -59,7 +64,7 @@ def write_page() -> None:
     for file in sorted(RESULTS.glob("*.json")):
         stored = json.loads(file.read_text())
         where = ", ".join(f"{key} {value}" for key, value in stored["machine"].items())
-        parts.append(f"### {file.stem.capitalize()}\n\nMachine: {where}.\n\n{table(stored['rows'])}")
+        parts.append(f"### {file.stem.replace('_', ' ').capitalize()}\n\nMachine: {where}.\n\n{table(stored['rows'])}")
     text = PAGE.read_text()
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     PAGE.write_text(f"{head}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{tail}")
