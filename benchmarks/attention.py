@@ -1,6 +1,7 @@
 """Attention kernels beside torch's sdpa called directly, a model's call beside the peer's, and a prompt of 32,768 tokens.
 
-Times: a fresh process for each row, in which the two take turns; the fastest of each count, as others may use the machine. Memory: a fresh process for each figure, the highest resident size
+Times: a fresh process for each row, in which the two take turns; the fastest of each count, as others may use the machine. With one
+thread (`OMP_NUM_THREADS=1`) they are the thread's own time, which others hardly change. Memory: a fresh process for each figure, the highest resident size
 of a second call over what was there before it. Sdpa gets what it needs for the same result: `is_causal` where that says it, else one
 mask made beforehand, which its time leaves out and its memory does not.
 """
@@ -30,7 +31,7 @@ Case = tuple[int, int, int | None, str, int]
 
 
 def rows(runs: int = 5) -> list[Row]:
-    return [*dispatch(runs), *kernels(min(runs, 3)), *squares(), *models(min(runs, 3)), *long_prompt()]
+    return [*dispatch(runs), *kernels(min(runs, 3)), *squares(), *models(min(runs, 3))]
 
 
 # memory that is let go goes back at once, so that a call's peak is its own
@@ -54,6 +55,7 @@ from transept.attention import Attention, MaskSpec
 from torch.nn.functional import scaled_dot_product_attention
 torch.set_grad_enabled(False)
 torch.manual_seed(0)
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 heads, kv_heads, window, request, keys = {case!r}
 queries = keys if request == "prefill" else 1
 query, key, value = (torch.randn(1, n, c, 64).transpose(1, 2) for n, c in ((queries, heads), (keys, kv_heads), (keys, kv_heads)))
@@ -82,11 +84,11 @@ ours(shared), theirs(None)
 deadline = time.perf_counter() + {seconds}
 while len(times["ours"]) < {turns} or time.perf_counter() < deadline:
     for which, function in (("ours", ours), ("other", theirs)):
-        started = time.perf_counter()
+        started = clock()
         shared = mask() if which == "ours" else None
         for _ in range(count):  # the layers of a pass share a mask
             function(shared)
-        times[which].append((time.perf_counter() - started) / count)
+        times[which].append((clock() - started) / count)
 print(json.dumps({{"times": times}}))
 """
 
@@ -136,6 +138,7 @@ import json, time, torch
 from transept.attention import Attention, MaskSpec
 from transept.attention.sdpa import sdpa_attention
 from torch.nn.functional import scaled_dot_product_attention
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 query, key = torch.randn(1, 9, 1, 64), torch.randn(1, 3, 128, 64)
 attention, mask, options = Attention("sdpa"), MaskSpec.causal(1, 128), dict(scale=None, softcap=None, sinks=None, dropout=0.0, need_weights=False)
 def torchs():
@@ -150,10 +153,10 @@ best = {{}}
 with torch.no_grad():
     for _ in range(30):
         for function in (torchs, bare, bound, made):
-            started = time.perf_counter()
+            started = clock()
             for _ in range(300):
                 function()
-            best[function.__name__] = min(best.get(function.__name__, 1.0), (time.perf_counter() - started) / 300)
+            best[function.__name__] = min(best.get(function.__name__, 1.0), (clock() - started) / 300)
 print(json.dumps(best))
 """
 
@@ -191,6 +194,7 @@ import json, time, torch, transformers
 import transept
 torch.manual_seed(0)
 torch.set_grad_enabled(False)
+clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 heads, kv_heads, window, request, length = {case!r}
 fields = dict(
     vocab_size=1024, hidden_size=576, intermediate_size=1536, num_hidden_layers=4, num_attention_heads=heads,
@@ -226,9 +230,9 @@ times = {{"ours": [], "other": []}}
 deadline = time.perf_counter() + {seconds}
 while len(times["ours"]) < {turns} or time.perf_counter() < deadline:
     for which, model in models.items():
-        started = time.perf_counter()
+        started = clock()
         call(model, caches[which])
-        times[which].append(time.perf_counter() - started)
+        times[which].append(clock() - started)
 print(json.dumps({{"times": times}}))
 """
 
@@ -295,7 +299,7 @@ print(json.dumps({{"peak": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss -
 """
 
 
-def long_prompt(length: int = LONG, piece: int = 4096) -> list[Row]:
+def long_prompt(runs: int = 1, length: int = LONG, piece: int = 4096) -> list[Row]:
     """A long prompt in pieces through a random model of SmolLM2's shape, in float32: memory over the weights."""
     found = run(_LONG.format(length=length, piece=piece))
     peak = found["peak"] / GIB
