@@ -213,3 +213,23 @@ def test_saves_are_limited_and_the_best_one_stays(trainer_of: Callable[..., Any]
     assert sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-4"]
     assert trainer.state.best_global_step == 4
     assert trainer.evaluate()["eval_loss"] == pytest.approx(trainer.state.best_metric, abs=1e-6)
+
+
+def test_an_adapter_resumes_too(trainer_of: Callable[..., Any], tiny: Callable[..., Any]) -> None:
+    """Checkpoints hold what is trained; the frozen weights come with the model."""
+    peft = pytest.importorskip("peft")
+
+    def adapted() -> Any:
+        torch.manual_seed(3)
+        return peft.get_peft_model(tiny(), peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+
+    settings = {"save_strategy": "steps", "save_steps": 4, "learning_rate": 1e-2}
+    whole = trainer_of(model=adapted(), **settings)
+    whole.train()
+    folder = Path(whole.args.output_dir) / "checkpoint-4"
+    assert (folder / "adapter_model.safetensors").exists()
+    assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 100_000
+    cut = trainer_of(model=adapted(), **settings)
+    cut.train(resume_from_checkpoint=str(folder))
+    assert same(weights(whole), weights(cut))
+    assert not same(weights(whole), adapted().state_dict())

@@ -228,6 +228,8 @@ class TestLosses:
         assert seen[0] == 2 * 4 * 11
         losses = [[entry["loss"] for entry in trainer.state.log_history if "loss" in entry] for trainer in (plain, own)]
         assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+        held_out = own.train_dataset[:5]
+        assert own.evaluate(held_out)["eval_loss"] == pytest.approx(plain.evaluate(held_out)["eval_loss"], abs=1e-6)
 
     @pytest.mark.parametrize("way", ["super", "mean", "sum"])
     def test_a_method(self, trainer_of: Callable[..., Any], way: str) -> None:

@@ -63,7 +63,7 @@ class TrainingArguments(BaseModel):
     learning_rate: Annotated[float, Field(ge=0)] = 5e-5
     lr_scheduler_type: Name | Enum = "linear"
     """Name of an installed schedule (entry-point group `transept.schedulers`)."""
-    lr_scheduler_kwargs: dict[str, Any] | str | None = None
+    lr_scheduler_kwargs: dict[str, Any] | None = None
     warmup_steps: Share = 0
     """Steps, or below 1 a share of all steps, over which the rate rises from zero."""
 
@@ -92,7 +92,7 @@ class TrainingArguments(BaseModel):
     tf32: bool | None = None
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass. `activation_checkpointing` is the same."""
-    gradient_checkpointing_kwargs: dict[str, Any] | str | None = None
+    gradient_checkpointing_kwargs: dict[str, Any] | None = None
     torch_compile: bool = False
     torch_compile_backend: str | None = None
     torch_compile_mode: str | None = None

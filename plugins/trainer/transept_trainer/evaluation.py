@@ -221,7 +221,8 @@ def prediction_step(
     with torch.no_grad():
         loss = None
         if labelled or returns_loss:
-            loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True)
+            count = trainer.get_item_count([inputs])
+            loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True, num_items_in_batch=count)
             loss = loss.detach().mean()
         else:
             outputs = model(**inputs)

@@ -73,9 +73,10 @@ class Feeding:
             if batch is None:
                 break
             batches.append(batch)
-        return batches, self._items_in(batches)
+        return batches, self.get_item_count(batches)
 
-    def _items_in(self, batches: list[Any]) -> Any:
+    def get_item_count(self, batches: list[Any]) -> Any:
+        """Labels that count in these batches, over all processes; None where a mean over the one batch says the same."""
         args = self.args
         wanted = len(batches) > 1 or args.world_size > 1 or self.compute_loss_func is not None or self._custom_loss
         counts = count_labels(batches, self._shifts_labels) if wanted and batches else None

@@ -56,7 +56,7 @@ class Optimizing:
                 optimizer=getattr(optimizer, "optimizer", optimizer),
                 num_warmup_steps=self.args.get_warmup_steps(num_training_steps),
                 num_training_steps=num_training_steps,
-                scheduler_specific_kwargs=options if isinstance(options, dict) else None,
+                scheduler_specific_kwargs=options,
             )
         return self.lr_scheduler
 

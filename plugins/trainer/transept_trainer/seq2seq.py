@@ -106,7 +106,9 @@ class Seq2SeqTrainer(Trainer):
         from_labels = {"labels", "decoder_input_ids", "decoder_attention_mask"} if labels is not None else set()
         prompt = {name: value for name, value in inputs.items() if name not in from_labels}
         tokens = self.unwrapped_model().generate(**prompt, **self._generation)
-        loss = self.compute_loss(model, inputs).detach().mean() if labels is not None else None
+        loss = None
+        if labels is not None:
+            loss = self.compute_loss(model, inputs, num_items_in_batch=self.get_item_count([inputs])).detach().mean()
         # no wider than the batch needs: batches are filled to one width when they are joined
         return loss, self._filled(tokens), labels
 

@@ -254,7 +254,7 @@ class Trainer(Feeding, Optimizing, Recording):
                 f"`gradient_checkpointing`: `{type(self.model).__name__}` has no `gradient_checkpointing_enable`."
             )
         options = self.args.gradient_checkpointing_kwargs
-        enable(gradient_checkpointing_kwargs=options if isinstance(options, dict) else None)
+        enable(gradient_checkpointing_kwargs=options)
 
     def prepare_for_training(self, max_steps: int, saved: Saved | None) -> nn.Module:
         """Make what the loop needs, wrapped by accelerate, and put back what a checkpoint held. Returns the model to call."""
