@@ -18,6 +18,8 @@ from .solver import solve
 
 __all__ = ["HQQ", "hqq"]
 
+_AT_ONCE = 1 << 20
+"""Weights that are solved for at a time."""
 _HELD = ("W_q", "scale", "zero")
 _DESCRIBED = ("nbits", "group_size", "axis", "shape")
 _OTHERS = (
@@ -78,8 +80,14 @@ class HQQ(Quantizer):
                 f"`{built.path}` holds values that are not finite, which HQQ cannot round to.", path=built.path
             )
         settings = self.config.settings_for(tag_of(built.path)) or {}
-        groups = weight.float().reshape(layout.lines, layout.width)
-        integers, scale, zero = solve(groups, layout.bits, layout.axis, settings.get("round_zero", False))
+        groups, dim = weight.reshape(layout.lines, layout.width), 1 - layout.axis
+        round_zero = settings.get("round_zero", False)
+        # groups are independent, so some at a time: what is needed meanwhile stays within some tens of MiB
+        parts = [
+            solve(part.float(), layout.bits, layout.axis, round_zero)
+            for part in groups.split(max(1, _AT_ONCE // layout.group_size), dim)
+        ]
+        integers, scale, zero = (torch.cat(one, dim) for one in zip(*parts, strict=True))
         return {"W_q": pack(integers, layout.bits), "scale": scale.to(weight.dtype), "zero": zero.to(weight.dtype)}
 
     def revert(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
