@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NAME = "transept_kernels_cpu/products.so"
+NAME = "transept_kernels_cpu/lib/products.so"
 
 
 class NativeLibrary(BuildHookInterface):
@@ -31,6 +31,7 @@ class NativeLibrary(BuildHookInterface):
             if asked == "1":
                 raise
             target.unlink(missing_ok=True)
+            reason.parent.mkdir(exist_ok=True)
             reason.write_text(f"{error}\n")
             self.app.display_warning(f"transept-kernels-cpu is installed without its native library: {error}")
         made = target if target.exists() else reason

@@ -64,7 +64,7 @@ def test_why_it_is_not_there_is_what_the_build_said(monkeypatch, tmp_path) -> No
 
 def _wheel(tmp_path: Path, **environment: str) -> tuple[Path, str]:
     source = tmp_path / "source"
-    shutil.copytree(DIST, source, ignore=shutil.ignore_patterns("products.*", "__pycache__", "tests"))
+    shutil.copytree(DIST, source, ignore=shutil.ignore_patterns("lib", "__pycache__", "tests"))
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=source, env={**os.environ, **environment}, capture_output=True, text=True, check=True,
@@ -77,7 +77,7 @@ def test_without_a_compiler_a_pure_wheel_says_why(tmp_path) -> None:
     assert wheel.name == f"transept_kernels_cpu-{transept_kernels_cpu.__version__}-py3-none-any.whl"
     assert "installed without its native library" in said
     shutil.unpack_archive(wheel, tmp_path / "unpacked", "zip")
-    assert "no C++ compiler" in (tmp_path / "unpacked/transept_kernels_cpu/products.txt").read_text()
+    assert "no C++ compiler" in (tmp_path / "unpacked/transept_kernels_cpu/lib/products.txt").read_text()
 
 
 @pytest.mark.slow
@@ -91,4 +91,4 @@ def test_a_wheel_carries_the_library_and_works_away_from_the_source(tmp_path) ->
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "unpacked")}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.split() == ["None", "portable", str(tmp_path / "unpacked/transept_kernels_cpu/products.so")]
+    assert done.stdout.split() == ["None", "portable", str(tmp_path / "unpacked/transept_kernels_cpu/lib/products.so")]

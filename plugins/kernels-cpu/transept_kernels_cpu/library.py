@@ -19,7 +19,8 @@ from torch import Tensor
 
 __all__ = ["FILE", "missing", "packings", "path_taken", "paths", "take_path"]
 
-FILE = Path(__file__).with_name("products.so")
+FILE = Path(__file__).parent / "lib" / "products.so"
+"""In a folder of its own, where nobody takes it for a module of Python."""
 WHY = FILE.with_suffix(".txt")
 """Why there is no library, as the build said."""
 
@@ -90,10 +91,13 @@ def _register_shapes() -> None:
 
     @torch.library.register_fake("transept_kernels_cpu::blocks_linear")
     def _(input: Tensor, weight: Tensor, bias: Tensor | None, packing: int) -> Tensor:  # noqa: A002
+        block, size = _LAYOUTS[packing]
+        torch._check(input.shape[-1] == weight.shape[1] // size * block, lambda: "input and packed weight have other columns")
         return input.new_empty((*input.shape[:-1], weight.shape[0]))
 
     @torch.library.register_fake("transept_kernels_cpu::int8_linear")
     def _(input: Tensor, qweight: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        torch._check(input.shape[-1] == qweight.shape[1], lambda: "input and packed weight have other columns")
         return input.new_empty((*input.shape[:-1], qweight.shape[0]))
 
     @torch.library.register_fake("transept_kernels_cpu::unpack_blocks")
