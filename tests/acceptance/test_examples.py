@@ -42,7 +42,7 @@ def test_the_demo_answers_paris() -> None:
 def test_the_generation_example_runs_on_a_gguf_and_on_safetensors(smollm2_gguf: Path, smollm2_folder: Path) -> None:
     """The mission's fourth example without its quantization arguments."""
     # without native products, whose rounding may choose another word; so the blocks give the very text that their floats give
-    plain = {"TRANSEPT_PLUGINS": "transept-llama,transept-gguf,transept-tokenizers"}
+    plain = {"TRANSEPT_PLUGINS": "transept-llama,transept-gguf,transept-tokenizers,transept-flash"}
     from_gguf = run(ROOT / "examples" / "generate.py", str(smollm2_gguf), **plain)
     from_folder = run(ROOT / "examples" / "generate.py", str(smollm2_folder))
     assert "flash_attention_2 refused" in from_gguf
@@ -58,3 +58,24 @@ def test_the_generation_example_runs_on_a_gguf_and_on_safetensors(smollm2_gguf: 
 def test_an_example_of_the_mission_runs_unchanged(name: str, minilm_folder: Path) -> None:
     shown = run(SEEDS / f"{name}.py", BERT=str(minilm_folder), PYTHONDONTWRITEBYTECODE="1")
     assert shown.strip().endswith(f"ok {name[:2]}")
+
+
+@needs_seeds
+@pytest.mark.slow
+def test_quantized_generation_runs_unchanged(smollm2_folder: Path) -> None:
+    pytest.importorskip("transept_bitsandbytes")
+    shown = run(SEEDS / "04_quantized_generation.py", LLAMA=str(smollm2_folder), PYTHONDONTWRITEBYTECODE="1")
+    assert "flash_attention_2 refused" in shown
+    assert shown.strip().endswith("ok 04")
+
+
+@needs_seeds
+def test_the_8_bit_part_of_the_fifth_example_runs(minilm_folder: Path, tmp_path: Path) -> None:
+    """A classifier whose head the checkpoint lacks, in 8 bits on a CPU: the peer fails at it."""
+    pytest.importorskip("transept_bitsandbytes")
+    source = (SEEDS / "05_optimisations.py").read_text()
+    start, end = source.index("# 8-bit classifier"), source.index("# ONNX export")
+    assert "load_in_8bit=True" in source[start:end]
+    script = tmp_path / "part.py"
+    script.write_text(f"import torch\nfrom _lib import BERT, lib\n{source[start:end]}print('ok')\n")
+    assert run(script, BERT=str(minilm_folder), PYTHONPATH=str(SEEDS), PYTHONDONTWRITEBYTECODE="1").strip().endswith("ok")
