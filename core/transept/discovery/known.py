@@ -5,6 +5,9 @@ Only dists that the project publishes stand here: a command that names a dist no
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 KINDS = {
     "configs": "model_type",
     "models": "model_type",
@@ -37,85 +40,16 @@ EVENTS = frozenset(_EVENTS.split())
 _FAMILIES = "albert bart bert distilbert gemma2 gpt2 gpt_neox llama mistral qwen2 qwen3 roberta t5 vit whisper"
 _MODELS = {family: f"transept-{family.replace('_', '-')}" for family in _FAMILIES.split()}
 
-_BY_DIST: dict[str, dict[str, str]] = {
-    "tokenizers": {
-        "tokenizers": "PreTrainedTokenizerFast TokenizersBackend LlamaTokenizer LlamaTokenizerFast",
-        "gguf": "GGUFTokenizer",
-    },
-    "attention": {"flex": "flex_attention", "flash": "flash_attention_2 flash_attention_3", "paged": "paged"},
-    "quantizers": {
-        "bitsandbytes": "bitsandbytes bitsandbytes_4bit bitsandbytes_8bit",
-        **{name: name for name in ("torchao", "int8", "gguf", "gptq", "awq", "compressed-tensors", "hqq")},
-    },
-    "adapters": {"peft": "peft"},
-    "checkpoints": {"gguf": "gguf", "ctranslate2": "ctranslate2"},
-    "sources": {"pypi": "pypi"},
-    "rewrites": {"fusion": "fuse_projections", "matvec": "matvec", "kernels-cpu": "kernels_cpu"},
-    "caches": {"quantized-cache": "quantized", "offloaded-cache": "offloaded", "sink-cache": "sink", "paged": "paged"},
-    "decoding": {
-        "beam": "beam_search beam_sample",
-        "constrained": "constrained",
-        "contrastive": "contrastive",
-        "assisted": "assisted prompt_lookup",
-        "dola": "dola",
-    },
-    "pipelines": {
-        "pipelines": "text-generation text-classification sentiment-analysis token-classification ner question-answering fill-mask "
-        "summarization translation text2text-generation feature-extraction zero-shot-classification",
-        "sentence": "sentence-similarity",
-        "whisper": "automatic-speech-recognition",
-        "vit": "image-classification",
-    },
-    "processors": {"vit": "ViTImageProcessor ViTImageProcessorFast", "whisper": "WhisperFeatureExtractor WhisperProcessor"},
-    "optimizers": {"trainer": "adamw_torch adamw_torch_fused adafactor sgd adagrad rmsprop"},
-    "schedulers": {
-        "trainer": "linear cosine cosine_with_restarts polynomial constant constant_with_warmup inverse_sqrt reduce_lr_on_plateau "
-        "cosine_with_min_lr cosine_warmup_with_min_lr warmup_stable_decay greedy"
-    },
-    "metrics": {
-        "eval": "accuracy balanced_accuracy precision precision_macro precision_micro precision_weighted recall recall_macro "
-        "recall_micro recall_weighted f1 f1_macro f1_micro f1_weighted matthews_correlation cohen_kappa roc_auc average_precision "
-        "top_5_accuracy log_loss brier_score calibration_error perplexity mse mae r2 pearson spearman seqeval rouge bleu chrf ter "
-        "exact_match squad"
-    },
-    "exporters": {"onnx": "onnx"},
-    "placements": {"accelerate": "accelerate"},
-    "commands": {
-        "cli": "generate chat info explain convert plugins doctor",
-        "trainer": "train",
-        "onnx": "export",
-        "eval": "eval lm-eval",
-        "quantize": "quantize",
-    },
-    "api": {
-        "trainer": "Trainer TrainingArguments Seq2SeqTrainer Seq2SeqTrainingArguments TrainerCallback TrainerControl TrainerState "
-        "EarlyStoppingCallback EvalPrediction get_scheduler",
-        "pipelines": "pipeline Pipeline",
-        "sentence": "SentenceEncoder SentenceSimilarityPipeline",
-        "bitsandbytes": "BitsAndBytesConfig",
-        "torchao": "TorchAoConfig",
-        "int8": "Int8Config",
-        "gguf": "GgufConfig",
-        "gptq": "GPTQConfig",
-        "awq": "AwqConfig",
-        "hqq": "HqqConfig",
-        "compressed-tensors": "CompressedTensorsConfig",
-        "processors": "BaseImageProcessor BatchFeature FeatureExtractionMixin ImageProcessingMixin ProcessorMixin "
-        "SequenceFeatureExtractor",
-        "data": "default_data_collator DefaultDataCollator",
-        "eval": "evaluate load_metric make_compute_metrics",
-        "onnx": "export_onnx ORTModelForCausalLM ORTModelForSeq2SeqLM ORTModelForFeatureExtraction ORTModelForSequenceClassification "
-        "ORTModelForTokenClassification ORTModelForQuestionAnswering ORTModelForMaskedLM ORTModelForMultipleChoice "
-        "ORTModelForImageClassification",
-        "tokenizers": "PreTrainedTokenizerFast TokenizersBackend PreTrainedTokenizer PreTrainedTokenizerBase LlamaTokenizer "
-        "LlamaTokenizerFast BatchEncoding AddedToken",
-    },
-}
-"""For each kind: the dist, without `transept-`, and the keys that it offers."""
 
-_DISTS = {"configs": _MODELS, "models": _MODELS} | {
-    kind: {key: f"transept-{dist}" for dist, keys in dists.items() for key in keys.split()} for kind, dists in _BY_DIST.items()
-}
+@cache
+def _dists(kind: str) -> dict[str, str]:
+    """Keys of a kind to dists; the table is read when the first hint is needed."""
+    if kind in ("configs", "models"):
+        return _MODELS
+    import tomllib
+
+    table = tomllib.loads(Path(__file__).with_name("known.toml").read_text(encoding="utf-8"))
+    return {key: f"transept-{dist}" for dist, keys in table.get(kind, {}).items() for key in keys.split()}
 
 
 _CLASSES = ("api", "tokenizers", "processors")
@@ -127,12 +61,12 @@ def noun(kind: str) -> str:
 
 
 def known_keys(kind: str) -> list[str]:
-    return list(_DISTS.get(kind, ()))
+    return list(_dists(kind))
 
 
 def known_dist(kind: str, key: str) -> str | None:
     """The dist to install for a well-known key; where keys are names of classes, also for those such as `BertModel`."""
-    return _DISTS.get(kind, {}).get(key) or (_dist_of_class(key) if kind in _CLASSES else None)
+    return _dists(kind).get(key) or (_dist_of_class(key) if kind in _CLASSES else None)
 
 
 def _dist_of_class(name: str) -> str | None:
