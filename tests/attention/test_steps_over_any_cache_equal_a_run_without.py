@@ -66,9 +66,12 @@ def models():
 
 
 class Course:
-    """Rows of tokens, padded on the left, that a model with a cache is told in pieces."""
+    """Rows of tokens that a model with a cache is told in pieces: padded on the left, or with any tokens hidden.
 
-    def __init__(self, model, key, options, seed):
+    With holes, one row begins with padding and one is nothing else at first.
+    """
+
+    def __init__(self, model, key, options, seed, *, holes=False):
         self.model, self.draw = model, random.Random(seed)
         make = load_object(registry.get("caches", key).cache, owner="the tests")
         self.cache = make(
@@ -76,13 +79,14 @@ class Course:
         )
         self.generator = torch.Generator().manual_seed(seed)
         self.ids = torch.empty(3, 0, dtype=torch.long)
-        self.padding = torch.tensor([4, 0, 2])
+        self.mask = torch.empty(3, 0, dtype=torch.bool)
+        self.holes = holes
         self.offloads = key == "offloaded"
 
     def told(self, count):
         new = torch.randint(1, 97, (self.ids.shape[0], count), generator=self.generator)
         self.ids = torch.cat((self.ids, new), 1)
-        mask = torch.arange(self.ids.shape[1]) >= self.padding[:, None]
+        mask = self.mask = torch.cat((self.mask, self.kept(*new.shape)), 1)
         found = self.model(self.ids[:, -count:], attention_mask=mask.long(), past_key_values=self.cache).logits
         serving = self.model.config.attn_implementation
         self.model.set_attention("eager")
@@ -93,6 +97,14 @@ class Course:
         assert torch.isfinite(found).all()
         assert self.cache.get_seq_length() == self.ids.shape[1]
 
+    def kept(self, rows, count):
+        if self.mask.shape[1]:
+            return torch.rand(rows, count, generator=self.generator) < 0.7 if self.holes else torch.ones(rows, count).bool()
+        kept = torch.arange(count) >= torch.tensor([[4], [0], [count if self.holes else 2]])
+        if self.holes:
+            kept[1, 1:] = torch.rand(count - 1, generator=self.generator) < 0.7
+        return kept
+
     def change(self):
         rows, seen = self.ids.shape[0], self.ids.shape[1]
         what = self.draw.choice(["crop", "crop", "reorder", "select", "repeat", "offload"])
@@ -101,7 +113,7 @@ class Course:
             self.told(tried)
             kept = self.draw.randint(0, tried)
             self.cache.crop(-(tried - kept)) if self.draw.random() < 0.5 else self.cache.crop(seen + kept)
-            self.ids = self.ids[:, : seen + kept]
+            self.ids, self.mask = self.ids[:, : seen + kept], self.mask[:, : seen + kept]
         elif what == "offload":
             with contextlib.nullcontext() if self.offloads else pytest.raises(CacheError, match="has no `offload`"):
                 self.cache.offload()
@@ -116,7 +128,7 @@ class Course:
             self.take(chosen)
 
     def take(self, rows):
-        self.ids, self.padding = self.ids[rows], self.padding[rows]
+        self.ids, self.mask = self.ids[rows], self.mask[rows]
 
 
 @torch.no_grad()
@@ -125,8 +137,35 @@ class Course:
 def test_any_course_of_steps(models, family, cache, kernel, seed):
     model = models[family]
     model.set_attention(kernel)
-    course = Course(model, *CACHES[cache], seed=10 * CASES.index((family, cache, kernel)) + seed)
+    follow(Course(model, *CACHES[cache], seed=10 * CASES.index((family, cache, kernel)) + seed))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("family", MODELS)
+def test_any_course_with_any_tokens_hidden(models, family, cache, seed):
+    model = models[family]
+    model.set_attention("auto")
+    follow(Course(model, *CACHES[cache], seed=10 * list(CACHES).index(cache) + seed, holes=True))
+
+
+def follow(course):
     course.told(course.draw.choice([5, 9, 12]))
     for _ in range(5):
         course.change()
         course.told(course.draw.choice([1, 1, 3]))
+
+
+def test_the_row_with_most_padding_may_go(models):
+    """Of a sink cache, whose front holds every row's padding."""
+    course = Course(models["llama"], *CACHES["sink"], seed=0, holes=True)
+    with torch.no_grad():
+        course.told(9)
+        course.told(2)
+        course.cache.crop(9)
+        course.ids, course.mask = course.ids[:, :9], course.mask[:, :9]
+        course.cache.batch_select_indices(torch.tensor([0, 1]))
+        course.take(torch.tensor([0, 1]))
+        for count in (2, 1, 3):
+            course.told(count)

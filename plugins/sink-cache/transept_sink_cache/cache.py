@@ -100,7 +100,8 @@ class SinkLayer(CacheLayer):
         """
         if self.length <= self._padding:
             self._starts = torch.where(keep.any(1), keep.to(torch.uint8).argmax(1), keep.shape[1])
-            self._padding = int(self._starts.max())
+            # what is held at the front never shrinks, though the row with most padding may be gone
+            self._padding = max(self._padding, int(self._starts.max()))
 
     def select_mask(self, keep: Tensor, query_length: int) -> Tensor:
         """The columns of the keys that the next update gives, of a mask over all tokens."""
