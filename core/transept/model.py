@@ -26,7 +26,7 @@ from .files import open_location
 from .nn import losses, masks
 from .nn.embeddings import resize_embedding, resize_head, resize_outputs
 from .nn.initialization import initialize
-from .rewrite import Rewrite, apply_live, make_rewrite, ties_after, undo
+from .rewrite import Rewrite, apply_live, local_tensors, make_rewrite, ties_after, undo
 
 __all__ = ["PreTrainedModel"]
 
@@ -492,11 +492,20 @@ class PreTrainedModel(AdapterMixin, nn.Module):
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """Number of parameters; a tied one counts once."""
-        skipped: set[int] = set()
+        """Number of parameters; a tied one counts once, and a packed one as what it stands for."""
+        from .quantization import PackedEmbedding
+
+        sizes = {id(p): p.numel() for p in self.parameters() if p.requires_grad or not only_trainable}
+        held = local_tensors(self)
+        for one in self.applied_rewrites if not only_trainable else ():
+            packed = [held[name] for name in one.full(one.targets) if name in held] if one.rewrite.packs else []
+            if packed:
+                sizes.update(dict.fromkeys(map(id, packed), 0))
+                sizes[id(packed[0])] = sum(local_tensors(one.original)[name].numel() for name in one.sources)
         if exclude_embeddings:
-            skipped = {id(p) for m in self.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-        return sum(p.numel() for p in self.parameters() if id(p) not in skipped and (p.requires_grad or not only_trainable))
+            kinds = (nn.Embedding, PackedEmbedding)
+            sizes.update({id(p): 0 for m in self.modules() if isinstance(m, kinds) for p in m.parameters()})
+        return sum(sizes.values())
 
     def get_memory_footprint(self, return_buffers: bool = True) -> int:
         """Bytes that parameters (and buffers) take."""

@@ -190,8 +190,9 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
 
 
 def _stored_dtype(reader: Any) -> torch.dtype:
-    found = next((ref.dtype for ref in reader.tensors.values() if ref.dtype is not None and ref.dtype.is_floating_point), None)
-    return found or torch.float32
+    dtypes = (ref.dtype for ref in reader.tensors.values() if ref.dtype is not None)
+    # floats of one byte are packed weights: nothing computes in them
+    return next((dtype for dtype in dtypes if dtype.is_floating_point and dtype.itemsize > 1), torch.float32)
 
 
 def _then(first: KeyMap | None, second: KeyMap | None) -> KeyMap | None:
