@@ -59,6 +59,19 @@ def test_by_epochs(trainer_of: Callable[..., Any], tmp_path: Path) -> None:
     assert [entry["step"] for entry in cut.state.log_history] == [entry["step"] for entry in whole.state.log_history]
 
 
+def test_between_the_last_batch_and_the_end_of_its_epoch(trainer_of: Callable[..., Any]) -> None:
+    """What is logged at the end of the epoch is what it would have been."""
+    settings = {"max_steps": 15, "save_strategy": "steps", "save_steps": 10, "logging_strategy": "epoch"}
+    whole = trainer_of(**settings)
+    whole.train()
+    cut = trainer_of(**settings)
+    cut.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-10")
+    assert same(weights(whole), weights(cut))
+    logged = [[entry for entry in trainer.state.log_history if "loss" in entry] for trainer in (whole, cut)]
+    assert logged[0] == logged[1]
+    assert len(logged[0]) == 2
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "manifest"])
 def test_a_torn_checkpoint_gives_way_to_the_newest_whole_one(
     saved: Any, trainer_of: Callable[..., Any], caplog: pytest.LogCaptureFixture, damage: str

@@ -456,7 +456,7 @@ import json, sys, torch
 from transept import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 torch.manual_seed(0)
 config = LlamaConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0)
-rows = [{"input_ids": (ids := [2 + (n * 7 + p * 3) % 60 for p in range(12)]), "labels": [-100] * (n % 9) + ids[n % 9:]} for n in range(42)]
+rows = [{"input_ids": (ids := [2 + (n * 7 + p * 3) % 60 for p in range(12)]), "labels": [-100] * (n % 9) + ids[n % 9:]} for n in range(40)]
 args = TrainingArguments(sys.argv[1], per_device_train_batch_size=int(sys.argv[2]), max_steps=12, logging_steps=1, use_cpu=True,
                          save_strategy="steps", save_steps=6, gradient_accumulation_steps=2, learning_rate=1e-2)
 trainer = Trainer(LlamaForCausalLM(config), args, train_dataset=rows, eval_dataset=rows[:7])
@@ -484,5 +484,5 @@ trainer.end()
     two = subprocess.run(launch, capture_output=True, text=True, check=False)
     assert two.returncode == 0, two.stderr
     alone, together = (json.loads(done.stdout.strip().splitlines()[-1]) for done in (one, two))
-    assert together == pytest.approx(alone, rel=1e-3)
+    assert together == pytest.approx(alone, rel=1e-4)
     assert len(list((tmp_path / "two").glob("checkpoint-*"))) == 2

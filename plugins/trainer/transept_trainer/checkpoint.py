@@ -52,6 +52,9 @@ class Position:
     last_logged: int = 0
     total_loss: float = 0.0
     """Of all steps that were logged."""
+    grad_norm: float = 0.0
+    learning_rate: float = 0.0
+    """Of the last step: they are logged with the loss, maybe at the end of the epoch."""
 
 
 @dataclass

@@ -194,7 +194,7 @@ class TrainingRun:
         handler.call("on_pre_optimizer_step")
         self._optimize()
         handler.call("on_optimizer_step")
-        learning_rate = trainer._get_learning_rate()
+        position.learning_rate = trainer._get_learning_rate()
         if not accelerator.optimizer_step_was_skipped and not trainer.steps_on_metrics:
             trainer.lr_scheduler.step()
         self._zero_grad()
@@ -205,7 +205,6 @@ class TrainingRun:
         state.global_step += 1
         state.epoch = position.epoch + position.batch / self.plan.batches_for_epoch
         state.live_loss = loss
-        self.grad_norm, self.learning_rate = grad_norm, learning_rate
         handler.call("on_step_end")
         if self.stop_asked is not None and self.stop_asked():
             trainer.stopped_by_signal = trainer.control.should_training_stop = trainer.control.should_save = True
@@ -261,6 +260,7 @@ class TrainingRun:
             if args.world_size > 1 or not folder.exists():
                 save_checkpoint(trainer, self.position, rotating=False)
             raise NonFiniteLossError(**not_finite(self, batches[place], self.position.batch + place, loss, norm, folder))
+        self.position.grad_norm = norm
         if bad_loss and args.logging_nan_inf_filter:
             done = trainer.state.global_step - self.position.last_logged
             return self.position.loss_sum / (1 + done)
@@ -272,7 +272,8 @@ class TrainingRun:
         trainer, position, state = self.trainer, self.position, self.trainer.state
         if trainer.control.should_log and state.global_step > position.last_logged:
             steps = state.global_step - position.last_logged
-            logs = {"loss": position.loss_sum / steps, "grad_norm": float(self.grad_norm), "learning_rate": self.learning_rate}
+            logs = {"loss": position.loss_sum / steps}
+            logs |= {"grad_norm": position.grad_norm, "learning_rate": position.learning_rate}
             position.total_loss += position.loss_sum
             position.loss_sum, position.last_logged = 0.0, state.global_step
             trainer.log(logs, self.started)
