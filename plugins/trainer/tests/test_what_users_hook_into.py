@@ -484,5 +484,7 @@ trainer.end()
     two = subprocess.run(launch, capture_output=True, text=True, check=False)
     assert two.returncode == 0, two.stderr
     alone, together = (json.loads(done.stdout.strip().splitlines()[-1]) for done in (one, two))
-    assert together == pytest.approx(alone, rel=1e-4)
+    assert together["weights"] == pytest.approx(alone["weights"], rel=1e-4)
+    # a mean of means over batches that are cut differently
+    assert together["eval"] == pytest.approx(alone["eval"], rel=1e-3)
     assert len(list((tmp_path / "two").glob("checkpoint-*"))) == 2
