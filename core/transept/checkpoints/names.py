@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -176,21 +177,13 @@ def called(model: nn.Module, tensors: Mapping[str, TensorRef]) -> dict[str, Tens
     return {variant: ref for name, ref in tensors.items() for variant in _variants(name, dots)}
 
 
-def new_layers(model: nn.Module, tensors: Mapping[str, TensorRef], key_map: KeyMap) -> frozenset[str]:
-    """Paths of modules of `model.new_on_load` of which the checkpoint holds nothing, packed or not: they start anew."""
+def new_layers(model: nn.Module, found: Iterable[str], tensors: Mapping[str, TensorRef], key_map: KeyMap) -> frozenset[str]:
+    """Paths of modules of `model.new_on_load` below which the checkpoint has nothing, packed or not: they start anew."""
     new = tuple(getattr(model, "new_on_load", ()))
-    named = [(path, module) for path, module in model.named_modules() if path and module._parameters and not module._modules]
-    named = [(path, module) for path, module in named if any(fnmatchcase(f"{path}.weight", pattern) for pattern in new)]
-    dots = [f"{prefix}." for prefix in _prefixes(model)]
-    packed = _by_module(tensors, {variant for path, _ in named for variant in _variants(path, dots)}) if named else {}
+    paths = {path for path, _ in model.named_modules() if any(fnmatchcase(f"{path}.weight", pattern) for pattern in new)}
     graph = key_map.graph(name for name, ref in tensors.items() if ref.dtype is None or ref.dtype.is_floating_point)
     align_prefix(graph, local_tensors(model), model)
-    return frozenset(
-        path
-        for path, module in named
-        if not any(f"{path}.{name}" in graph for name in module._parameters)
-        and not any(variant in packed for variant in _variants(path, dots))
-    )
+    return frozenset(paths.difference(*(accumulate(name.split("."), "{}.{}".format) for name in (*found, *graph))))
 
 
 def _by_module(tensors: Mapping[str, TensorRef], paths: Container[str]) -> dict[str, dict[str, TensorRef]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,8 @@ def save_model(
     if model.key_map is not None:
         rest = {name: tensor for name, tensor in written.items() if name not in packed}
         written = {name: written[name] for name in written if name in packed} | _in_layout(rest, model.key_map.reversed())
-    metadata = {"format": "pt", **({} if state_dict is not None else _packed_metadata(model))}
+    packing = {id(one.rewrite): one.rewrite for one in model.applied_rewrites if one.rewrite.packs and state_dict is None}
+    metadata = dict(ChainMap({"format": "pt"}, *(rewrite.metadata(model) for rewrite in packing.values())))
     save_tensors(target, written, max_shard_size=max_shard_size, variant=variant, metadata=metadata)
     config = model.config.copy_with()
     config.architectures = [type(model).__name__]
@@ -67,16 +69,6 @@ def save_model(
     generation_config = getattr(model, "generation_config", None)
     if generation_config is not None:
         generation_config.save_pretrained(target)
-
-
-def _packed_metadata(model: Any) -> dict[str, str]:
-    """What those that packed modules have to say of them in the files' headers."""
-    packing = {id(one.rewrite): one.rewrite for one in model.applied_rewrites if one.rewrite.packs}
-    found: dict[str, str] = {}
-    for rewrite in packing.values():
-        built = {one.path: model.get_submodule(one.path) for one in model.applied_rewrites if one.rewrite is rewrite}
-        found.update(rewrite.metadata(built))
-    return found
 
 
 def _in_layout(tensors: Mapping[str, Lazy], key_map: KeyMap) -> dict[str, Lazy]:

@@ -75,7 +75,7 @@ def load_checkpoint(
     ties = all_ties(model)
     original = local_tensors(model)
     rewrites, found = list(rewrites), called(model, reader.tensors)
-    new = new_layers(model, reader.tensors, key_map or KeyMap()) if any(one.packs for one in rewrites) else frozenset()
+    new = new_layers(model, found, reader.tensors, key_map or KeyMap()) if any(one.packs for one in rewrites) else frozenset()
     for rewrite in rewrites:
         if rewrite.packs:
             rewrite.leaves, rewrite.stored_metadata = new, dict(reader.metadata)

@@ -43,11 +43,14 @@ class MixedConfig(QuantizationConfig):
     @property
     def load_in_4bit(self) -> bool:
         """Whether some layers are bitsandbytes' 4-bit ones: peft asks."""
-        return any(getattr(one, "load_in_4bit", False) for one in (*self.modules.values(), self.default))
+        return self._any("load_in_4bit")
 
     @property
     def load_in_8bit(self) -> bool:
-        return any(getattr(one, "load_in_8bit", False) for one in (*self.modules.values(), self.default))
+        return self._any("load_in_8bit")
+
+    def _any(self, name: str) -> bool:
+        return any(getattr(one, name, False) for one in (*self.modules.values(), self.default))
 
 
 def quantization_from(asked: Any) -> QuantizationConfig:

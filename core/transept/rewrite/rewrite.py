@@ -86,8 +86,8 @@ class Rewrite(ABC):
         """What files hold in place of the built module's tensors, by local name: plain tensors, no subclasses."""
         return tensors
 
-    def metadata(self, modules: Mapping[str, nn.Module]) -> dict[str, str]:
-        """What the headers of files say of the modules that it built, by path."""
+    def metadata(self, model: nn.Module) -> dict[str, str]:
+        """What the headers of files say of the modules that it built."""
         return {}
 
     def stored_names(self, tensors: Mapping[str, StoredTensor], slots: Mapping[str, Tensor]) -> tuple[str, ...]:

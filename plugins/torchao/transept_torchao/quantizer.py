@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from transept.errors import QuantizationError
 from transept.quantization import Quantizer
+from transept.rewrite import applied_to
 
 from .configuration import TorchAoConfig
 from .library import library
@@ -143,12 +144,12 @@ class TorchAo(Quantizer):
         data, _ = _support().flatten_tensor_state_dict({"at.weight": built.weight})
         return {name.removeprefix("at."): part for name, part in data.items()}
 
-    def metadata(self, modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    def metadata(self, model: nn.Module) -> dict[str, str]:
         """What the files' headers say of each tensor: its class and its settings."""
         found: dict[str, str] = {}
-        for path, built in modules.items():
-            _, said = _support().flatten_tensor_state_dict({f"{path}.weight": built.weight})
-            found[f"{path}.weight"] = said[f"{path}.weight"]
+        for name in (f"{one.path}.weight" for one in applied_to(model) if one.rewrite is self):
+            # one at a time: flattening copies
+            found[name] = _support().flatten_tensor_state_dict({name: model.get_parameter(name)})[1][name]
         return {**found, "tensor_names": json.dumps(list(found))}
 
     def stored_names(self, tensors: Mapping[str, Any], slots: Mapping[str, Tensor]) -> tuple[str, ...]:
