@@ -29,6 +29,7 @@ def _same_path_after() -> Iterator[None]:
     if missing() is not None:
         pytest.skip(str(missing()))
     before = path_taken()
+    torch.manual_seed(0)
     yield
     take_path(before)
 
