@@ -8,6 +8,7 @@ import torch
 from transept_bitsandbytes.packing import pack_4bit, pack_8bit
 
 from transept import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
+from transept.errors import QuantizationError
 from transept.rewrite import saved_tensors
 
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
@@ -153,3 +154,15 @@ def test_outliers_are_computed_apart(llama_folder):
     exact = logits(load(llama_folder, load_in_8bit=True).dequantize())
     apart, together = (logits(load(llama_folder, load_in_8bit=True, llm_int8_threshold=value)) for value in (1e-6, 0.0))
     assert (apart - exact).norm() < 0.2 * (together - exact).norm()
+
+
+def test_a_repacked_layer_is_not_saved(llama_folder, tmp_path):
+    if not bnb.functional.has_avx512bf16():
+        pytest.skip("this CPU does not multiply bfloat16")
+    model = load(llama_folder, **NF4)
+    for module in model.modules():
+        module.support_avx512bf16_for_cpu = True
+    plain = logits(AutoModelForCausalLM.from_pretrained(llama_folder))
+    assert (logits(model) - plain).norm() < 0.5 * plain.norm()
+    with pytest.raises(QuantizationError, match="load the model anew"):
+        model.save_pretrained(tmp_path)

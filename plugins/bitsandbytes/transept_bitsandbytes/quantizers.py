@@ -116,11 +116,11 @@ class FourBit(_BitsAndBytes):
         return self._with_bias({"weight": made}, tensors, config.bnb_4bit_compute_dtype)
 
     def _unpacked(self, built: Any) -> Tensor:
-        found: Tensor = library().functional.dequantize_4bit(built.weight.data, built.weight.quant_state)
+        found: Tensor = library().functional.dequantize_4bit(built.weight.data, _state(built))
         return found
 
     def stored(self, tensors: dict[str, Tensor], built: Any) -> dict[str, Tensor]:
-        parts = built.weight.quant_state.as_dict(packed=True)
+        parts = _state(built).as_dict(packed=True)
         weight = {"weight": built.weight.data, **{f"weight.{name}": part for name, part in parts.items()}}
         return self._with_bias(weight, tensors)
 
@@ -206,6 +206,16 @@ class LLMInt8(_BitsAndBytes):
             raise _damaged(built.path)
         made = library().nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False, CB=weight, SCB=scales)
         return self._with_bias({"weight": made}, tensors)
+
+
+def _state(built: Any) -> Any:
+    """The state of a 4-bit weight, which somebody may have let the library repack."""
+    if getattr(built.weight.quant_state, "packing_format_for_cpu", False):
+        raise QuantizationError(
+            f"`{built.path}` was repacked for this CPU (`support_avx512bf16_for_cpu`), and its scales are lost: load the model anew.",
+            path=built.path,
+        )
+    return built.weight.quant_state
 
 
 def _damaged(path: str) -> QuantizationError:
