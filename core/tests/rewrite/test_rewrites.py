@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from transept.checkpoints import load_checkpoint, open_safetensors, save_tensors
-from transept.errors import CheckpointError, MissingTensorsError, PluginNotFoundError, RewriteError
+from transept.errors import CheckpointError, MissingTensorsError, PluginNotFoundError, QuantizationError, RewriteError
 from transept.files import DirectoryLocation
 from transept.rewrite import Rewrite, apply_live, apply_rewrites, make_rewrite, original_tensors, undo
 
@@ -287,6 +287,19 @@ def test_a_rewrite_that_fails_leaves_the_live_model_as_it_was(kit, ids):
     assert same(state(model), before)
     assert torch.equal(model(ids), output)
     assert model.applied_rewrites == []
+
+
+def test_an_error_that_says_what_to_do_is_passed_on_as_it_is(kit):
+    model = kit.Model()
+    before = state(model)
+
+    class Refuses(kit.Join):
+        def convert(self, tensors, built):
+            raise QuantizationError("`layers.0` holds NaN: mend the checkpoint.")
+
+    with pytest.raises(QuantizationError, match=r"^`layers\.0` holds NaN: mend the checkpoint\.$"):
+        apply_live(model, Refuses())
+    assert same(state(model), before)
 
 
 def test_wrong_rewrites_are_told_what_is_wrong(kit):
