@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,50 +17,7 @@ from transept.discovery import load_object, registry
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-ENCODER = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 56,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 66,
-}
-DECODER = {**ENCODER, "num_key_value_heads": 2, "pad_token_id": 0}
-HALVES = {f"{half}_{name}": size for half in ("encoder", "decoder") for name, size in (("layers", 2), ("attention_heads", 4))}
-CONFIGS: dict[str, dict[str, Any]] = {
-    "albert": {**ENCODER, "embedding_size": 16},
-    "bart": {
-        "vocab_size": 97,
-        "d_model": 32,
-        "encoder_ffn_dim": 40,
-        "decoder_ffn_dim": 40,
-        "max_position_embeddings": 64,
-        **HALVES,
-    },
-    "bert": ENCODER,
-    "distilbert": {"vocab_size": 97, "dim": 32, "hidden_dim": 56, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 66},
-    "gemma2": {**DECODER, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8},
-    "gpt2": {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
-    "gpt_neox": ENCODER,
-    "llama": DECODER,
-    "mistral": {**DECODER, "sliding_window": 6},
-    "qwen2": DECODER,
-    "qwen3": {**DECODER, "head_dim": 8},
-    "roberta": ENCODER,
-    "t5": {
-        "vocab_size": 97,
-        "d_model": 32,
-        "d_kv": 8,
-        "d_ff": 56,
-        "num_layers": 2,
-        "num_heads": 4,
-        "decoder_start_token_id": 0,
-    },
-    "vit": {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 16}
-    | {"patch_size": 4},
-    "whisper": {"vocab_size": 97, "num_mel_bins": 6, "d_model": 32, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40}
-    | {"max_source_positions": 10, "max_target_positions": 40, "decoder_start_token_id": 3, "pad_token_id": 0, **HALVES},
-}
+CONFIGS: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parents[1] / "models" / "tiny.toml").read_text())
 SIZES = ((3, 9), (1, 4), (2, 17), (5, 3), (1, 30))
 QUICK = ("bert", "llama")
 OLD = ("albert", "bart", "bert", "distilbert", "gpt2", "gpt_neox", "roberta", "vit", "whisper")
