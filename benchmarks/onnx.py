@@ -129,7 +129,7 @@ def encoder(work: Path, runs: int) -> list[Row]:
         ):
             ratio = paired_ratio(found[name], found[against], "speed")
             ours, other = median(found[name], "speed"), median(found[against], "speed")
-            what = f"MiniLM, {batch} × {length} tokens in onnxruntime{', int8' if name == 'int8' else ''}"
+            what = f"MiniLM, {batch} x {length} tokens in onnxruntime{', int8' if name == 'int8' else ''}"
             result.append(Row(what, ours, other, "tokens/s", words, ratio, target, ratio >= least, runs))
     return result
 
