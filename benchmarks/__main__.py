@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from . import attention, caches, foundation, onnx, quantization, training
+from . import attention, caches, foundation, onnx, quantization, quantizers, training
 from .runs import RESULTS, ROOT, Row, write_results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+QUANTIZATION = ROOT / "docs" / "quantization.md"
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
         ("long_prompt", attention.long_prompt),
         ("training", training.rows),
         ("quantization", quantization.rows),
+        ("quantizers", quantizers.rows),
         ("onnx", onnx.rows),
     ):
         if arguments.names and name not in arguments.names:
@@ -65,9 +67,18 @@ def write_page() -> None:
         stored = json.loads(file.read_text())
         where = ", ".join(f"{key} {value}" for key, value in stored["machine"].items())
         parts.append(f"### {file.stem.replace('_', ' ').capitalize()}\n\nMachine: {where}.\n\n{table(stored['rows'])}")
-    text = PAGE.read_text()
-    head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    PAGE.write_text(f"{head}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{tail}")
+    _between(PAGE, "results", "\n\n".join(parts))
+    stored = [
+        json.loads(file.read_text()) for name in ("quantization", "quantizers") if (file := RESULTS / f"{name}.json").exists()
+    ]
+    _between(QUANTIZATION, "quantization", "\n\n".join(table(one["rows"]) for one in stored))
+
+
+def _between(page: Path, name: str, content: str) -> None:
+    """Put content between a page's markers of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    text = page.read_text()
+    page.write_text(f"{text.split(begin)[0]}{begin}\n\n{content}\n\n{end}{text.split(end)[1]}")
 
 
 if __name__ == "__main__":

@@ -70,15 +70,13 @@ def test_quantized_generation_runs_unchanged(smollm2_folder: Path) -> None:
 
 
 @needs_seeds
-def test_the_8_bit_part_of_the_fifth_example_runs(minilm_folder: Path, tmp_path: Path) -> None:
-    """A classifier whose head the checkpoint lacks, in 8 bits on a CPU: the peer fails at it."""
+@pytest.mark.slow
+def test_every_optimisation_runs_unchanged(smollm2_folder: Path, minilm_folder: Path) -> None:
+    """Checkpointing, mixed precision, device map, an 8-bit classifier on a CPU (at which the peer fails), ONNX."""
     pytest.importorskip("transept_bitsandbytes")
-    source = (SEEDS / "05_optimisations.py").read_text()
-    start, end = source.index("# 8-bit classifier"), source.index("# ONNX export")
-    assert "load_in_8bit=True" in source[start:end]
-    script = tmp_path / "part.py"
-    script.write_text(f"import torch\nfrom _lib import BERT, lib\n{source[start:end]}print('ok')\n")
-    assert run(script, BERT=str(minilm_folder), PYTHONPATH=str(SEEDS), PYTHONDONTWRITEBYTECODE="1").strip().endswith("ok")
+    places = {"LLAMA": str(smollm2_folder), "BERT": str(minilm_folder)}
+    shown = run(SEEDS / "05_optimisations.py", **places, PYTHONDONTWRITEBYTECODE="1")
+    assert shown.strip().endswith("ok 05")
 
 
 @pytest.mark.full
