@@ -19,6 +19,7 @@ from peft.functional import (
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from safetensors.torch import save
 from torch import Tensor
 
@@ -205,8 +206,18 @@ class Adapters:
     def state_dict(self, name: str | None) -> dict[str, Tensor]:
         chosen = name if name is not None else self.active()[0]
         self._known([chosen])
-        found: dict[str, Tensor] = get_peft_model_state_dict(self.model, adapter_name=chosen)
+        found: dict[str, Tensor] = get_peft_model_state_dict(
+            self.model, adapter_name=chosen, save_embedding_layers=self._saves_embeddings(self.configs[chosen])
+        )
         return found
+
+    def _saves_embeddings(self, config: PeftConfig) -> bool | str:
+        """Embeddings go along where the adapter is for them; peft asks the hub whether the vocabulary grew, for names that the hub knows."""
+        base = config.base_model_name_or_path or ""
+        if ":" not in base and base:
+            return "auto"
+        targets = getattr(config, "target_modules", None) or ()
+        return any(name in EMBEDDING_LAYER_NAMES for name in targets) if not isinstance(targets, str) else False
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Each active adapter: the first one in the folder itself, further ones in a folder of their name, as peft lays them out."""
