@@ -268,7 +268,7 @@ class MaskSpec:
         if self.bias is not None:
             self._check_bias(self.bias)
         rows = [size for size in self._rows() if not is_one(size)]
-        if any(size != rows[0] for size in rows):
+        if not torch.jit.is_tracing() and any(size != rows[0] for size in rows):
             raise InputError(
                 f"Parts of the mask are for {' and for '.join(map(str, rows))} sequences: they must be for as many."
             )
@@ -285,7 +285,7 @@ class MaskSpec:
 
 def is_one(size: int | torch.SymInt) -> bool:
     """A size is the number 1. A symbol in an exported graph is none, and asking it would pin it: a batch of one stands for any."""
-    return isinstance(size, int) and size == 1
+    return isinstance(size, int | Tensor) and int(size) == 1
 
 
 def _is_readable(tensor: Tensor) -> bool:

@@ -33,11 +33,11 @@ class Calibrated(Quantizer):
         super().__init__(inner.config)
         self.key, self.why, self.order = inner.key, inner.why, inner.order  # type: ignore[misc]
         self.undoable, self.ties = inner.undoable, inner.ties  # type: ignore[misc]
-        self.inner, self.found = inner, found
+        self.inner, self.results = inner, found
         self._paths: list[tuple[nn.Module, str]] = []
 
     def select(self, path: str, module: nn.Module) -> bool:
-        return path in self.found
+        return path in self.results
 
     def build(self, module: nn.Module, path: str) -> nn.Module:
         built = self.inner.build(module, path)
@@ -49,7 +49,7 @@ class Calibrated(Quantizer):
 
     def convert(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
         index = next(index for index, (module, _) in enumerate(self._paths) if module is built)
-        return self.found.pop(self._paths.pop(index)[1])
+        return self.results.pop(self._paths.pop(index)[1])
 
     def revert(self, tensors: dict[str, Tensor], built: nn.Module) -> dict[str, Tensor]:
         return self.inner.revert(tensors, built)

@@ -111,11 +111,11 @@ def test_a_foreign_checkpoint_is_passed_over(
         trainer_of().train(resume_from_checkpoint=True)
 
 
-def test_nothing_to_resume_from(trainer_of: Callable[..., Any]) -> None:
+def test_nothing_to_resume_from(trainer_of: Callable[..., Any], tmp_path: Any) -> None:
     with pytest.raises(CheckpointNotFoundError, match="no checkpoints to resume from"):
         trainer_of().train(resume_from_checkpoint=True)
-    with pytest.raises(CheckpointNotFoundError, match="no checkpoint `nowhere`"):
-        trainer_of().train(resume_from_checkpoint="nowhere")
+    with pytest.raises(CheckpointNotFoundError, match=r"no checkpoint `.*nowhere`"):
+        trainer_of().train(resume_from_checkpoint=str(tmp_path / "nowhere"))
 
 
 def test_another_model_or_optimizer_is_refused(saved: Any, trainer_of: Callable[..., Any], tiny: Callable[..., Any]) -> None:
