@@ -174,7 +174,7 @@ def test_save_and_load_in_a_new_process(model, tmp_path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     want = torch.load(io.BytesIO((tmp_path / "out.pt").read_bytes()), weights_only=True)
-    torch.testing.assert_close(logits(model), want, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(logits(model), want, rtol=1e-5, atol=1e-5)  # a new process may have other threads
 
 
 def test_autocast_gives_finite_losses(model) -> None:
