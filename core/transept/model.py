@@ -79,8 +79,6 @@ class PreTrainedModel(AdapterMixin, nn.Module):
         self.name_or_path = config.name_or_path
         self.load_report: Any = None
         self.applied_rewrites: list[Any] = []
-        self.automatic_rewrites = False
-        """Whether rewrites that offer themselves are applied; a load sets it."""
         self.warnings_issued: dict[str, bool] = {}
         self._attention_in_force: Any = config.attn_implementation
         self._gradient_checkpointing_arguments: dict[str, Any] | None = None

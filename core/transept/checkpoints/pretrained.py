@@ -181,7 +181,6 @@ def load_pretrained(model_class: Any, config: Any, location: Location | None, op
         )
     report.source = location.source if location is not None else "state_dict"
     model.load_report = report
-    model.automatic_rewrites = options.automatic_rewrites
     model.eval()
     placement.finish(model)
     model.config.dtype = dtype  # the model may hold a configuration of its own

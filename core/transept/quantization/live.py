@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import QuantizationError
-from ..rewrite import applied_to, apply_live, automatic_rewrites, undo
+from ..rewrite import applied_to, apply_live, undo
 from .choice import chosen_quantizers
 
 __all__ = ["dequantize", "quantize"]
@@ -26,9 +26,6 @@ def quantize(model: Any, asked: Any) -> None:
     except BaseException:
         model.config.quantization_config = before
         raise
-    if model.automatic_rewrites:  # those that serve packed layers had nothing to do when the model was loaded
-        for rewrite in automatic_rewrites(model, model.device, without={applied.key for applied in applied_to(model)}):
-            apply_live(model, rewrite)
 
 
 def dequantize(model: Any) -> None:
