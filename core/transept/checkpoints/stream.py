@@ -74,12 +74,14 @@ def load_checkpoint(
     start = time.perf_counter()
     ties = all_ties(model)
     original = local_tensors(model)
-    rewrites, found = list(rewrites), called(model, reader.tensors)
-    new = new_layers(model, found, reader.tensors, key_map or KeyMap()) if any(one.packs for one in rewrites) else frozenset()
-    for rewrite in rewrites:
-        if rewrite.packs:
+    rewrites = list(rewrites)
+    packing = [one for one in rewrites if one.packs]
+    if packing:  # a plain load has no use for these names
+        found = called(model, reader.tensors)
+        new = new_layers(model, found, reader.tensors, key_map or KeyMap())
+        for rewrite in packing:
             rewrite.leaves, rewrite.stored_metadata = new, dict(reader.metadata)
-        rewrite.look_at(found)
+            rewrite.look_at(found)
     apply_rewrites(model, rewrites)
     stream = _Stream(model, reader, _Target(model, dtype, device, device_of, place), progress)
     stream.plan(key_map or KeyMap(), ties, original, ignore_mismatched_sizes)

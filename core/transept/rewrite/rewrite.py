@@ -57,7 +57,7 @@ class Rewrite(ABC):
         """Look at the model as a whole, once, before any module of it is asked for."""
 
     def look_at(self, tensors: Mapping[str, StoredTensor]) -> None:  # noqa: B027 (most have nothing to look at)
-        """Look at a checkpoint's tensors before `prepare`, with and without the base model's prefix; a live model has none."""
+        """Look at a checkpoint's tensors before `prepare`, with and without the base model's prefix: asked of rewrites that pack, at a load."""
 
     @abstractmethod
     def select(self, path: str, module: nn.Module) -> bool:
