@@ -41,11 +41,11 @@ class LoadOptions:
     attn_implementation: str | Mapping[str, str] | None = None
     quantization_config: Any = None
     rewrites: Sequence[str | Rewrite] = ()
+    """Rewrites to apply while loading, by key or your own."""
     key_map: KeyMap | None = None
     """From the names in the files to those that the family's files have, where somebody renamed tensors."""
     automatic_rewrites: bool = True
     """Also apply the installed rewrites that offer themselves (`RewriteSpec.automatic`)."""
-    """Rewrites to apply while loading, by key or your own."""
     strict: bool = True
     """False: missing and unexpected tensors are reported, not refused."""
     ignore_mismatched_sizes: bool = False
